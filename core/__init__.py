@@ -1,0 +1,1 @@
+"""What thinks: pure decisions over plain values. No I/O, no clock, no logging; stdlib and itself only."""

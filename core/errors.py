@@ -1,0 +1,84 @@
+"""Every error that this program raises on purpose, as one tree.
+
+    CacheKeeperError
+    ├── ConfigError            .env, the environment or fleet.toml: every problem at once; exit code 78
+    ├── WorkflowError          a warm-up workflow that cannot be used: which file, which node, why
+    ├── ServerError            one ComfyUI server did not answer as needed
+    │   ├── Unreachable          no TCP connection, or TLS or DNS failed
+    │   ├── Busy                 connected, but no answer in time
+    │   └── BadAnswer            answered something else than asked for (status, HTML, cut body, not JSON)
+    │       └── PromptRejected     POST /prompt was refused; carries the server's own words
+    ├── RefusedTarget          a cleaning target or run that is unsafe: which rule, which flag allows it
+    ├── TargetBusy             another cleaner holds the target's lock; says who
+    └── StoreError             our own database could not be read or written
+
+An error's text is for a person: what happened, to what, what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class CacheKeeperError(Exception):
+    """Base of all deliberate errors; ``str()`` is one line fit for a terminal."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the configuration: the key, the value as given, and what is allowed."""
+
+    key: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value!r}: {self.allowed}"
+
+
+class ConfigError(CacheKeeperError):
+    """The configuration cannot be used. ``problems`` lists everything that is wrong, not only the first."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class WorkflowError(CacheKeeperError):
+    """A warm-up workflow cannot be used."""
+
+
+class ServerError(CacheKeeperError):
+    """One ComfyUI server did not answer as needed."""
+
+
+class Unreachable(ServerError):
+    """No connection: refused, timed out while connecting, DNS or TLS failure."""
+
+
+class Busy(ServerError):
+    """The server accepted the connection and then did not answer in time: alive, occupied."""
+
+
+class BadAnswer(ServerError):
+    """The server answered, but not what was asked for."""
+
+
+class PromptRejected(BadAnswer):
+    """``POST /prompt`` was refused. ``detail`` is the server's own words (node, class, message)."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(message)
+
+
+class RefusedTarget(CacheKeeperError):
+    """A cleaning target or a run that is unsafe; the text names the rule and the flag that allows it."""
+
+
+class TargetBusy(CacheKeeperError):
+    """Another cleaner works on the same target; the text says which process."""
+
+
+class StoreError(CacheKeeperError):
+    """Our own database could not be read or written."""
