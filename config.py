@@ -1,0 +1,224 @@
+"""Reads the environment, ``.env`` and ``fleet.toml`` into one frozen Settings. The only reader of ``os.environ``.
+
+An environment variable wins over ``.env``, ``.env`` over the default. Everything that is wrong is reported
+at once (ConfigError.problems). dotenv and tomllib are imported only while reading: the supervisor, which
+lives for months, must stay small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import settings
+from core.errors import ConfigError, Problem, WorkflowError
+from core.fleet import FleetReader, Group, Server, WarmupSet, server_name
+from core.settings import Invalid
+from core.workflow import Graph, broken_links, read_graph, wanted_keys
+
+EXIT_CONFIG = 78
+"""sysexits' EX_CONFIG: the configuration is wrong, starting again will not help."""
+
+MAX_FILE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be configured; paths are absolute, durations in seconds unless named otherwise."""
+
+    root: Path
+    cache_dir: Path
+    servers: tuple[Server, ...]
+    warnings: tuple[str, ...]
+    check_interval_seconds: float
+    probe_timeout_seconds: float
+    connect_timeout_seconds: float
+    workflow_timeout_seconds: float
+    auto_execute_recheck_seconds: float
+    max_concurrent_warmups: int
+    warmup_start_gap_seconds: float
+    failures_before_breaker: int
+    event_retention_days: float
+    image_cache_dir: Path
+    clean_days: float | None
+    clean_time: str | None
+    clean_interval_hours: float | None
+    host: str
+    port: int
+    log_level: str
+    log_max_bytes: int
+    log_backups: int
+    heartbeat_timeout_seconds: float
+    start_timeout_seconds: float
+    stop_grace_seconds: float
+    backoff_initial_seconds: float
+    backoff_max_seconds: float
+    healthy_after_seconds: float
+    supervised: bool = False
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.cache_dir / "daemon.log"
+
+    @property
+    def database(self) -> Path:
+        return self.cache_dir / "cache_keeper.sqlite3"
+
+    @property
+    def page(self) -> str:
+        """The address of the status page, as a person on this machine would type it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}/status"
+
+
+def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Given the project's root, return the Settings; raises ConfigError with every problem found."""
+    root = root.resolve()
+    environ = os.environ if environ is None else environ
+    written, warnings, problems = _read_dotenv(root / ".env")
+    merged = {**written, **environ}
+    # An old name in the environment must win over the new name in .env: the environment wins, whatever the name.
+    for key in settings.KEYS:
+        for alias in key.aliases:
+            if environ.get(alias, "").strip() and not environ.get(key.name, "").strip():
+                merged[key.name] = environ[alias]
+    values, found = settings.parse(merged)
+    problems += found
+    for name in ("cache_dir", "image_cache_dir", "fleet_file", "workflow_path"):
+        try:
+            values[name] = _path(values.get(name, ""), root)
+        except Invalid as invalid:
+            problems.append(Problem(name.upper(), values.pop(name), str(invalid)))
+    fleet_file, workflow_path = values.pop("fleet_file", None), values.pop("workflow_path", None)
+    addresses = values.pop("servers", ())
+    reader = FleetReader(
+        load_workflow=lambda path: _load_workflow(_path(path, root) or root),
+        secret=lambda name: merged.get(name) or None,
+        base_interval_seconds=values.get("check_interval_seconds", 30.0),
+        base_timeout_seconds=values.get("workflow_timeout_seconds", 600.0),
+        problems=problems,
+    )
+    # .env made from .env.example sets every key to its default, so only another value counts as a wish.
+    table = _read_toml(fleet_file, problems, must_exist=_wished(merged, "FLEET_FILE"))
+    servers = reader.read(table) if table is not None else ()
+    if _wished(merged, "SERVERS") or not servers:
+        known = {server.url for server in servers}
+        warmup = _default_set(workflow_path, values.get("workflow_timeout_seconds", 600.0), problems)
+        group = Group("default", check_interval_seconds=values.get("check_interval_seconds", 30.0))
+        servers += tuple(Server(server_name(url), url, group, (warmup,)) for url in addresses if url not in known)
+    if problems:
+        raise ConfigError(problems)
+    values["cache_dir"] = values["cache_dir"] or root
+    return Settings(
+        root=root,
+        servers=servers,
+        warnings=tuple(warnings),
+        supervised=environ.get("CACHE_KEEPER_SUPERVISED") == "1",
+        **values,
+    )
+
+
+def systemd_environment(environ: Mapping[str, str] | None = None) -> tuple[str | None, float | None]:
+    """Return systemd's notify socket and watchdog interval in seconds, each None when systemd gave none.
+
+    ``WATCHDOG_PID`` names the process that is meant; see sd_watchdog_enabled(3).
+    """
+    environ = os.environ if environ is None else environ
+    socket = environ.get("NOTIFY_SOCKET") or None
+    try:
+        microseconds = int(environ.get("WATCHDOG_USEC", ""))
+        meant = int(environ.get("WATCHDOG_PID", "") or os.getpid())
+    except ValueError:
+        return socket, None
+    return socket, microseconds / 1e6 if microseconds > 0 and meant == os.getpid() else None
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return a copy of this process's environment, for a child that is to get it with changes."""
+    return dict(os.environ)
+
+
+def prefers_chinese(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the terminal's locale asks for Chinese (LC_ALL before LC_MESSAGES before LANG, as POSIX says)."""
+    environ = os.environ if environ is None else environ
+    locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
+    return locale.lower().startswith("zh")
+
+
+def _path(text: str, root: Path) -> Path | None:
+    if not text:
+        return None
+    return Path(os.path.normpath(settings.resolve_path(text, root=root, home=Path.home(), windows=os.name == "nt")))
+
+
+def _wished(values: Mapping[str, str], name: str) -> bool:
+    key = next(key for key in settings.KEYS if key.name == name)
+    return any(values.get(each, "").strip() not in ("", key.default) for each in (name, *key.aliases))
+
+
+def _read_dotenv(path: Path) -> tuple[dict[str, str], list[str], list[Problem]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}, [], []
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [], [Problem(".env", str(path), f"cannot be read: {error}")]
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    written = {name: value for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items() if value}
+    return written, settings.misspelt(written), []
+
+
+def _default_set(path: Path | None, timeout_seconds: float, problems: list[Problem]) -> WarmupSet:
+    graph: Graph | None = None
+    if path is not None:
+        try:
+            graph = _load_workflow(path)
+        except Invalid as invalid:
+            problems.append(Problem("WORKFLOW_PATH", str(path), str(invalid)))
+    return WarmupSet(
+        name="default",
+        graph=graph,
+        keys=tuple(wanted_keys(graph)) if graph else (),
+        timeout_seconds=timeout_seconds,
+        workflow_path=str(path or ""),
+    )
+
+
+def _read_toml(path: Path | None, problems: list[Problem], *, must_exist: bool) -> dict[str, Any] | None:
+    if path is None or not (must_exist or path.exists()):
+        return None
+    import tomllib
+
+    try:
+        return tomllib.loads(_read_bounded(path))
+    except (OSError, ValueError) as error:
+        # tomllib's errors and UnicodeDecodeError are ValueErrors; the text names line and column.
+        problems.append(Problem("FLEET_FILE", str(path), f"cannot be read: {error}"))
+        return None
+
+
+def _load_workflow(path: Path) -> Graph:
+    try:
+        graph = read_graph(json.loads(_read_bounded(path)))
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"is not JSON: {error}") from None
+    except WorkflowError as error:
+        raise Invalid(str(error)) from None
+    for finding in broken_links(graph):
+        raise Invalid(str(finding))
+    return graph
+
+
+def _read_bounded(path: Path) -> str:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return path.read_text(encoding="utf-8-sig")

@@ -1,0 +1,234 @@
+"""The words of the program as types: the states of a server's warm-up set, what was observed, what was decided.
+
+The states and their arrows (any state may also go to PAUSED, UNREACHABLE, BUSY or UNKNOWN and come back):
+
+    UNKNOWN ──► LOADED ◄─────────────────────────────┐ every wanted key is seen in the cache
+       │          │ a key is gone (evicted, restart)  │
+       ▼          ▼                                   │
+    NEEDS_SUBMISSION ──► QUEUED ──► WARMING ──────────┤ our submission: waiting, running
+       │   ▲   ▲                       │              │
+       │   │   └───── FAILED ◄─────────┘              │ backing off, in the server's own words
+       ▼   │ claim not borne out by the queue         │
+    AUTO_EXECUTING ───────────────────────────────────┘ somebody else's run, or the server's claim of one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.workflow import Key
+
+
+class State(StrEnum):
+    """What is known of one warm-up set on one server."""
+
+    LOADED = "loaded"
+    QUEUED = "queued"
+    WARMING = "warming"
+    AUTO_EXECUTING = "auto_executing"
+    NEEDS_SUBMISSION = "needs_submission"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+
+
+CHINESE_STATUS = {State.LOADED: "缓存已加载", State.AUTO_EXECUTING: "后台执行中"}
+"""The users' three status texts; every other state is 缓存未加载, and ``state`` says which."""
+
+
+def chinese_status(state: State) -> str:
+    """Return the users' status text: one of 缓存已加载, 后台执行中 (any run in progress), 缓存未加载."""
+    if state in (State.QUEUED, State.WARMING):
+        return CHINESE_STATUS[State.AUTO_EXECUTING]
+    return CHINESE_STATUS.get(state, "缓存未加载")
+
+
+class Reach(StrEnum):
+    """How a probe ended, apart from what the cache holds."""
+
+    OK = "ok"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    BAD_ANSWER = "bad_answer"
+
+
+class DetectorUsed(StrEnum):
+    """Which detector told what is loaded."""
+
+    LIST = "list"
+    DETERMINE = "determine"
+    HISTORY = "history"
+    CUSTOM = "custom"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class QueuedPrompt:
+    """One entry of ``GET /queue``: who it is, and the backend-cache keys it will store."""
+
+    prompt_id: str
+    number: float
+    running: bool
+    keys: frozenset[Key]
+    client_id: str = ""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A server's queue, running prompts first, pending ones in the order they will run."""
+
+    prompts: tuple[QueuedPrompt, ...]
+
+    @property
+    def running(self) -> tuple[QueuedPrompt, ...]:
+        return tuple(prompt for prompt in self.prompts if prompt.running)
+
+    @property
+    def pending(self) -> tuple[QueuedPrompt, ...]:
+        return tuple(prompt for prompt in self.prompts if not prompt.running)
+
+    def find(self, prompt_id: str) -> QueuedPrompt | None:
+        return next((prompt for prompt in self.prompts if prompt.prompt_id == prompt_id), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished prompt of ``GET /history/{id}``.
+
+    ``succeeded`` is the server's word after scanning the messages; only the cache shows whether keys were
+    stored. ``detail`` is the server's own words about a failure: node, class, message.
+    """
+
+    prompt_id: str
+    succeeded: bool
+    detail: str = ""
+    cached_nodes: int = 0
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a detector saw: the keys that are there, or a claim about the whole set.
+
+    ``missing`` are the wanted keys that are not in the cache. ``claims_executing`` is the server's sentence
+    已经自动在后台执行, a claim to be checked against the queue. ``lru_sizes`` are the listed sizes by tag.
+    """
+
+    detector: DetectorUsed
+    missing: tuple[Key, ...]
+    claims_executing: bool = False
+    lru_sizes: tuple[tuple[str, int], ...] = ()
+    detail: str = ""
+
+    @property
+    def loaded(self) -> bool:
+        return not self.missing and not self.detail
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that one probe of one server found out, for one warm-up set.
+
+    ``queue`` is None when it was not read (nothing was missing) and ``run`` is None while our open
+    submission has no entry in the history. ``earlier_run_gone`` is True when a run that the server once
+    had in its history is no longer there: the server restarted, or its history was cleared.
+    """
+
+    reach: Reach
+    detail: str = ""
+    cache: Cache | None = None
+    queue: Queue | None = None
+    run: Run | None = None
+    earlier_run_gone: bool = False
+    lacking: tuple[str, ...] = ()
+    latency_seconds: float = 0.0
+
+
+class Outcome(StrEnum):
+    """How a submission ended."""
+
+    VERIFIED = "verified"
+    NOT_STORED = "not_stored"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Our record of one ``POST /prompt``, written before the request is sent.
+
+    Times are seconds on the caller's monotonic clock. ``confirmed`` is True once the server has answered
+    with our prompt id or shown it in its queue or history; until then the POST may still arrive.
+    """
+
+    prompt_id: str
+    key: Key | None
+    posted_at: float
+    confirmed: bool = False
+    running_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of one set on one server between two polls; all times monotonic seconds."""
+
+    state: State = State.UNKNOWN
+    since: float = 0.0
+    was_loaded: bool = False
+    submission: Submission | None = None
+    failures: int = 0
+    last_failure: str = ""
+    retry_at: float = 0.0
+    claim_seen_at: float | None = None
+    claim_checks: int = 0
+    waiting_since: float | None = None
+    past_run_seconds: tuple[float, ...] = ()
+    idle_pending_polls: int = 0
+
+
+class Action(StrEnum):
+    """What to do next for one set on one server."""
+
+    NONE = "none"
+    SUBMIT = "submit"
+    WAIT = "wait"
+    RECHECK = "recheck"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for one set on one server, and why.
+
+    ``rule`` is a stable name for programs and the event log, ``reason`` a sentence for people. ``key`` is
+    what to submit (None: the whole workflow). ``closes`` ends the open submission. ``look_again_seconds``
+    asks for a poll sooner than the interval.
+    """
+
+    action: Action
+    state: State
+    rule: str
+    reason: str
+    key: Key | None = None
+    front: bool = False
+    closes: Outcome | None = None
+    event: str = ""
+    look_again_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The numbers that decide() goes by, for one set on one server; durations in seconds."""
+
+    has_workflow: bool = True
+    priority: str = "wait"
+    patience_seconds: float = 600.0
+    timeout_seconds: float = 600.0
+    recheck_seconds: float = 5.0
+    interval_seconds: float = 30.0
+    post_grace_seconds: float = 30.0
+    failures_before_breaker: int = 5
+    overfull: tuple[str, ...] = field(default=())

@@ -1,0 +1,241 @@
+"""What can be set in ``.env``: every key once, with its unit, default, check and two-language description.
+
+``.env.example`` is rendered from this table, and a test compares the two, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import PurePath, PureWindowsPath
+from typing import Any
+
+from core.errors import Problem
+
+MAX_DAYS = 36500.0
+
+
+class Invalid(Exception):
+    """A value that is not allowed; the text says what is."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: its name in ``.env``, how it is read, its default as text, and what it means."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    english: str
+    chinese: str
+    aliases: tuple[str, ...] = ()
+
+
+def number(low: float, high: float, *, whole: bool = False) -> Callable[[str], float]:
+    """Given bounds, return a reader of numbers within them; raises Invalid."""
+    kind = "a whole number" if whole else "a number"
+
+    def read(text: str) -> float:
+        try:
+            value: float = int(text) if whole else float(text)
+        except ValueError:
+            raise Invalid(f"must be {kind} from {low:g} to {high:g}") from None
+        # "nan" is a float too, and every comparison with it is false.
+        if not low <= value <= high:
+            raise Invalid(f"must be {kind} from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def optional(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Given a reader, return one that takes an empty text (or ``off``) as None."""
+
+    def read_or_none(text: str) -> Any:
+        return None if text.lower() in ("", "off", "none") else read(text)
+
+    return read_or_none
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Given the allowed words, return a reader that ignores case; raises Invalid."""
+
+    def read(text: str) -> str:
+        for word in allowed:
+            if text.lower() == word.lower():
+                return word
+        raise Invalid(f"must be one of {', '.join(allowed)}")
+
+    return read
+
+
+def clock_time(text: str) -> str:
+    """Given ``H:MM`` or ``HH:MM`` on a 24-hour clock, return ``HH:MM``; raises Invalid."""
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if not match:
+        raise Invalid("must be a time of day on a 24-hour clock, HH:MM, such as 02:00")
+    return f"{int(match[1]):02d}:{match[2]}"
+
+
+def path_text(text: str) -> str:
+    """Given a path as written, return it; raises Invalid for one that was mangled by quoting."""
+    if any(ord(character) < 32 for character in text):
+        # python-dotenv decodes backslash escapes inside double quotes: "r:\api" has a bell in it.
+        raise Invalid(r"has a control character: write a Windows path without double quotes, r:\api_proxy_cache")
+    return text
+
+
+def resolve_path(text: str, *, root: PurePath, home: PurePath, windows: bool) -> PurePath:
+    """Given a path as written, return it absolute: ``~`` is the home, a relative one hangs on ``root``.
+
+    Raises Invalid for a Windows or UNC path on another system, where it would silently become a
+    file name with backslashes in it.
+    """
+    foreign = PureWindowsPath(text)
+    if not windows and (foreign.drive or (text.startswith("\\\\") and foreign.anchor)):
+        raise Invalid("is a Windows path, and this machine does not run Windows: give a path such as /var/lib/cache")
+    if text == "~" or text.startswith(("~/", "~\\")):
+        return home / text[2:]
+    return root / text
+
+
+def separated(text: str) -> list[str]:
+    """Given a list as people type it (commas in either width, semicolons, spaces), return its parts, each once."""
+    return list(dict.fromkeys(part for part in re.split(r"[,，;；\s]+", text) if part))
+
+
+def server_url(text: str) -> str:
+    """Given an address with or without ``http://``, return it normalised, no trailing slash; raises Invalid."""
+    url = text if "://" in text else f"http://{text}"
+    if "@" in text:
+        raise Invalid("an address with a password in it: give the password as a header in fleet.toml")
+    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.%]+\]|[^/\s:@\[\]?#]+)(?::(\d+))?((?:/[^\s?#]*)?)", url)
+    if not match:
+        raise Invalid(f"{text!r} is not a server address such as http://127.0.0.1:8188")
+    scheme, host, port, path = match.groups()
+    if port is not None and not 1 <= int(port) <= 65535:
+        raise Invalid(f"{text!r}: a port is from 1 to 65535")
+    return f"{scheme}://{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def server_list(text: str) -> tuple[str, ...]:
+    """Given a list of addresses, return the normalised addresses, each once; raises Invalid naming the bad one."""
+    return tuple(dict.fromkeys(server_url(part) for part in separated(text)))
+
+
+_seconds = number(0.05, 86400 * 7)
+
+KEYS: tuple[Key, ...] = (
+    Key("CACHE_DIR", path_text, "",
+        "Directory for daemon.pid, daemon.log and the databases; empty = the project's root. One machine per directory.",
+        "存放 daemon.pid、daemon.log 和数据库的目录；留空 = 项目根目录。每台机器用自己的目录。"),
+    Key("SERVERS", server_list, "http://127.0.0.1:8188",
+        "ComfyUI servers, separated by commas (the old name SERVERS_STR works too). For many servers: fleet.toml.",
+        "ComfyUI 服务器地址，用逗号分隔（旧名称 SERVERS_STR 同样有效）。服务器很多时请用 fleet.toml。",
+        aliases=("SERVERS_STR",)),
+    Key("WORKFLOW_PATH", path_text, "",
+        "The warm-up workflow, saved by ComfyUI's \"Export (API)\"; empty = watch only, submit nothing.",
+        "预热（缓存模型）工作流，用 ComfyUI 的“导出 (API)”保存；留空 = 只检测，不提交。"),
+    Key("FLEET_FILE", path_text, "fleet.toml",
+        "Optional file with groups, several warm-up sets, headers and cleaning targets; read when it exists.",
+        "可选文件：分组、多个预热集、请求头和清理目标；存在时才读取。"),
+    Key("CHECK_INTERVAL_SECONDS", _seconds, "30",
+        "Seconds between two polls of a server.", "两次检测之间的秒数。"),
+    Key("PROBE_TIMEOUT_SECONDS", number(0.05, 600), "10",
+        "Seconds that a server may take to answer one question before it counts as busy.",
+        "服务器回答一次询问的最长秒数，超过则视为繁忙。"),
+    Key("CONNECT_TIMEOUT_SECONDS", number(0.05, 600), "3",
+        "Seconds to wait for a connection before a server counts as unreachable.",
+        "建立连接的最长秒数，超过则视为无法连接。"),
+    Key("WORKFLOW_TIMEOUT_SECONDS", number(1, 86400), "600",
+        "Seconds that one warm-up submission may run; shorter once past runs have shown how long it takes.",
+        "一次预热提交最长可运行的秒数；有历史记录后会按实际耗时收紧。"),
+    Key("AUTO_EXECUTE_RECHECK_SECONDS", number(0.05, 3600), "5",
+        "Seconds until a server that claims to be executing by itself is looked at again.",
+        "服务器声称“已经自动在后台执行”后，再次检查前等待的秒数。"),
+    Key("MAX_CONCURRENT_WARMUPS", number(1, 10000, whole=True), "4",
+        "Warm-ups running at the same time in the whole fleet.", "整个集群同时进行的预热数量上限。"),
+    Key("WARMUP_START_GAP_SECONDS", number(0, 3600), "1",
+        "Seconds between the starts of two warm-ups, so that a restarted fleet does not load everything at once.",
+        "两次预热开始之间的秒数，避免集群重启后同时加载。"),
+    Key("FAILURES_BEFORE_BREAKER", number(1, 1000, whole=True), "5",
+        "Failed warm-ups in a row after which a server is only retried slowly.",
+        "连续失败多少次后改为慢速重试。"),
+    Key("EVENT_RETENTION_DAYS", number(1, MAX_DAYS), "30",
+        "Days that the event log is kept.", "事件日志保留的天数。"),
+    Key("IMAGE_CACHE_DIR", path_text, "resources/img",
+        "Generated images, as <month>/<task-id>/0.png.", "生成图片的缓存目录，结构为 <月份>/<任务ID>/0.png。"),
+    Key("CLEAN_DAYS", optional(number(0.001, MAX_DAYS)), "1",
+        "Days after which a task's images expire; off = the scheduled cleaner deletes nothing.",
+        "图片过期天数；off = 定时清理不删除任何内容。"),
+    Key("CLEAN_TIME", optional(clock_time), "02:00",
+        "Time of day of the daily cleaning, local time; off = none.", "每天清理的时间（本地时间）；off = 不执行。"),
+    Key("CLEAN_INTERVAL_HOURS", optional(number(0.01, 24 * 365)), "",
+        "Hours between additional cleanings; empty = only the daily one.", "额外清理的间隔小时数；留空 = 只每天清理一次。"),
+    Key("HOST", str, "127.0.0.1",
+        "Address that the web pages and the API listen on.", "网页和 API 监听的地址。"),
+    Key("PORT", number(1, 65535, whole=True), "8000",
+        "Port of the web pages and the API.", "网页和 API 的端口。"),
+    Key("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO",
+        "How much is logged: DEBUG, INFO, WARNING or ERROR.", "日志级别：DEBUG、INFO、WARNING 或 ERROR。"),
+    Key("LOG_MAX_BYTES", number(4096, 1 << 40, whole=True), "10485760",
+        "Bytes after which daemon.log is rotated.", "daemon.log 达到多少字节后轮换。"),
+    Key("LOG_BACKUPS", number(0, 1000, whole=True), "5",
+        "Rotated logs that are kept.", "保留的历史日志文件数量。"),
+    Key("HEARTBEAT_TIMEOUT_SECONDS", number(0.2, 86400), "60",
+        "Seconds without progress after which the main program is restarted.", "主程序多少秒没有进展就会被重启。"),
+    Key("START_TIMEOUT_SECONDS", number(0.2, 3600), "30",
+        "Seconds that the main program may take to get ready.", "主程序启动就绪的最长秒数。"),
+    Key("STOP_GRACE_SECONDS", number(0.05, 3600), "10",
+        "Seconds that the main program gets to stop by itself before it is killed.",
+        "停止时给主程序自行退出的秒数，之后强制结束。"),
+    Key("BACKOFF_INITIAL_SECONDS", number(0.01, 3600), "1",
+        "Seconds before the first restart after a crash; doubles with each crash.",
+        "崩溃后首次重启前等待的秒数；每次崩溃加倍。"),
+    Key("BACKOFF_MAX_SECONDS", number(0.01, 86400), "60",
+        "Most seconds between two restarts.", "两次重启之间最长的秒数。"),
+    Key("HEALTHY_AFTER_SECONDS", number(0.05, 86400), "60",
+        "Seconds of running after which earlier crashes are forgotten.", "持续运行多少秒后不再计入之前的崩溃。"),
+)  # fmt: skip
+
+
+def parse(values: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Given raw texts by key, return the values by lower-case name and every problem found.
+
+    An empty text means the default, as it does in a shell's ``${KEY:-default}``.
+    """
+    parsed: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key in KEYS:
+        written = next((name for name in (key.name, *key.aliases) if values.get(name, "").strip()), None)
+        text = values[written].strip() if written else key.default
+        try:
+            parsed[key.name.lower()] = key.parse(text)
+        except Invalid as invalid:
+            shown = re.sub(r"(\w+://)?[^\s,/@]+@", r"\1***@", text)
+            problems.append(Problem(written or key.name, shown[:200], str(invalid)))
+    return parsed, problems
+
+
+def misspelt(names: Mapping[str, object]) -> list[str]:
+    """Given the names in a ``.env`` file, return a warning for each that is nearly one of ours."""
+    known = {name for key in KEYS for name in (key.name, *key.aliases)}
+    warnings = []
+    for name in names:
+        close = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.88)
+        if close:
+            warnings.append(f"{name} in .env is not a setting: did you mean {close[0]}?")
+    return warnings
+
+
+def render_example() -> str:
+    """Return the text of ``.env.example``: each key with its two descriptions and its default."""
+    lines = [
+        "# Copy to .env and change what you need. An environment variable of the same name wins over this file.",
+        "# 复制为 .env 并按需修改。同名环境变量优先于本文件。",
+    ]
+    for key in KEYS:
+        lines += ["", f"# {key.english}", f"# {key.chinese}", f"{key.name}={key.default}"]
+    return "\n".join(lines) + "\n"
