@@ -14,7 +14,7 @@ The states and their arrows (any state may also go to PAUSED, UNREACHABLE, BUSY 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from core.workflow import Key
@@ -132,8 +132,9 @@ class Observation:
     """All that one probe of one server found out, for one warm-up set.
 
     ``queue`` is None when it was not read (nothing was missing) and ``run`` is None while our open
-    submission has no entry in the history. ``earlier_run_gone`` is True when a run that the server once
-    had in its history is no longer there: the server restarted, or its history was cleared.
+    submission has no entry in the history. ``earlier_run_gone`` is True when a run that the server must once
+    have had in its history is no longer there, so that it restarted; None when nobody looked. ``lacking``
+    names the node classes and files that the workflow needs and the server does not have.
     """
 
     reach: Reach
@@ -141,7 +142,7 @@ class Observation:
     cache: Cache | None = None
     queue: Queue | None = None
     run: Run | None = None
-    earlier_run_gone: bool = False
+    earlier_run_gone: bool | None = None
     lacking: tuple[str, ...] = ()
     latency_seconds: float = 0.0
 
@@ -174,20 +175,39 @@ class Submission:
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered of one set on one server between two polls; all times monotonic seconds."""
+    """What is remembered of one set on one server between two polls; all times monotonic seconds.
+
+    ``loaded_once`` is True from the first time all keys were seen until they are lost; ``was_away`` when the
+    server could not be reached since then. ``claim_disproved`` when the claim of executing was
+    looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
+    pending and none running.
+    """
 
     state: State = State.UNKNOWN
+    rule: str = ""
     since: float = 0.0
-    was_loaded: bool = False
+    loaded_once: bool = False
+    was_away: bool = False
     submission: Submission | None = None
     failures: int = 0
     last_failure: str = ""
     retry_at: float = 0.0
     claim_seen_at: float | None = None
-    claim_checks: int = 0
+    claim_disproved: bool = False
     waiting_since: float | None = None
     past_run_seconds: tuple[float, ...] = ()
     idle_pending_polls: int = 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much of the fleet's and the group's warm-up capacity is taken; ``next_start_at`` is monotonic."""
+
+    fleet_open: int = 0
+    fleet_cap: int = 1
+    group_open: int = 0
+    group_cap: int | None = None
+    next_start_at: float = 0.0
 
 
 class Action(StrEnum):
@@ -204,8 +224,8 @@ class Decision:
     """What was decided for one set on one server, and why.
 
     ``rule`` is a stable name for programs and the event log, ``reason`` a sentence for people. ``key`` is
-    what to submit (None: the whole workflow). ``closes`` ends the open submission. ``look_again_seconds``
-    asks for a poll sooner than the interval.
+    what to submit (None: the whole workflow). ``closes`` ends the open submission. ``loss`` is "restart" or
+    "eviction" when keys that were there are gone. ``look_again_seconds`` asks for a poll before the interval.
     """
 
     action: Action
@@ -215,20 +235,29 @@ class Decision:
     key: Key | None = None
     front: bool = False
     closes: Outcome | None = None
-    event: str = ""
+    loss: str = ""
     look_again_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The numbers that decide() goes by, for one set on one server; durations in seconds."""
+    """The numbers that decide() goes by, for one set on one server; durations in seconds.
+
+    ``storable`` are the keys that the set's workflow stores; a missing key outside of it needs the whole
+    workflow. ``overfull`` says which tags cannot hold the keys wanted on this server.
+    """
 
     has_workflow: bool = True
+    storable: frozenset[Key] = frozenset()
+    overfull: tuple[str, ...] = ()
     priority: str = "wait"
     patience_seconds: float = 600.0
     timeout_seconds: float = 600.0
     recheck_seconds: float = 5.0
-    interval_seconds: float = 30.0
+    follow_seconds: float = 1.0
     post_grace_seconds: float = 30.0
-    failures_before_breaker: int = 5
-    overfull: tuple[str, ...] = field(default=())
+    backoff_seconds: float = 5.0
+    backoff_max_seconds: float = 300.0
+    breaker_failures: int = 5
+    breaker_seconds: float = 1800.0
+    zombie_polls: int = 3

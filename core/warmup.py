@@ -1,0 +1,286 @@
+"""Decides what to do for one warm-up set on one server. Pure: what was observed, what is remembered, the time.
+
+``decide`` is a list of guard clauses; the first that applies wins, and its ``rule`` is what the event log
+names. ``advance`` is the only place where the memory changes. Their test table is the specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.model import (
+    Action,
+    Cache,
+    Decision,
+    Memory,
+    Observation,
+    Outcome,
+    Policy,
+    Queue,
+    Reach,
+    Room,
+    State,
+    Submission,
+)
+
+CLIENT_PREFIX = "cache-keeper-"
+"""How the client_id of every submission of this program begins, whichever machine it runs on."""
+
+_REACH_STATES = {
+    Reach.UNREACHABLE: State.UNREACHABLE,
+    Reach.BUSY: State.BUSY,
+    Reach.BAD_ANSWER: State.UNKNOWN,
+}
+_REMEMBERED_RUNS = 10
+_FEWEST_RUNS_TO_ADAPT = 3
+_SHORTEST_TIMEOUT_SECONDS = 60.0
+
+
+def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, now: float) -> Decision:
+    """Given one probe's observation and what is remembered, return what to do next, by the first rule that applies."""
+    cache, queue = observed.cache, observed.queue or Queue(())
+    if observed.reach is not Reach.OK or cache is None:
+        return _without_answer(observed, memory, policy)
+    closes: Outcome | None = None
+    if cache.loaded:
+        closes = Outcome.VERIFIED if memory.submission else None
+        return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
+    loss = _loss(observed, memory)
+    missing = ", ".join(map(str, cache.missing)) or cache.detail
+    if not policy.has_workflow:
+        reason = f"missing: {missing}; no workflow is configured, so nothing can be submitted (WORKFLOW_PATH)"
+        return Decision(Action.NONE, State.NEEDS_SUBMISSION, "no_workflow", reason, loss=loss)
+    if queue.pending and not queue.running and memory.idle_pending_polls + 1 >= policy.zombie_polls:
+        reason = (
+            f"{len(queue.pending)} pending and nothing running over {memory.idle_pending_polls + 1} polls: "
+            "the server's worker has died; restart that ComfyUI"
+        )
+        return Decision(Action.NONE, State.FAILED, "zombie_worker", reason, loss=loss)
+
+    if memory.submission is not None:
+        closes, following = _follow(memory.submission, observed, cache, queue, memory, policy, now)
+        if following is not None:
+            return replace(following, loss=loss)
+
+    other = next((prompt for prompt in queue.prompts if prompt.keys & set(cache.missing)), None)
+    if other is not None:
+        mine = other.client_id.startswith(CLIENT_PREFIX)
+        state = (State.WARMING if other.running else State.QUEUED) if mine else State.AUTO_EXECUTING
+        doing = "runs" if other.running else "is queued"
+        reason = f"prompt {other.prompt_id} of {'a cache keeper' if mine else 'another client'} {doing} and stores keys"
+        rule = "keeper_in_queue" if mine else "other_in_queue"
+        return _look_again(Action.WAIT, state, rule, reason, policy, closes=closes, loss=loss)
+    if cache.claims_executing and not memory.claim_disproved:
+        elapsed = now - memory.claim_seen_at if memory.claim_seen_at is not None else 0.0
+        left = policy.recheck_seconds - elapsed
+        reason = f"missing: {missing}; the server says that it is executing by itself"
+        return Decision(
+            Action.RECHECK, State.AUTO_EXECUTING, "claims_executing", reason, closes=closes, loss=loss,
+            look_again_seconds=left if left > 0 else None,
+        )  # fmt: skip
+    if policy.overfull:
+        return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
+    if closes is None and now < memory.retry_at:
+        broken = memory.failures >= policy.breaker_failures
+        rule = "breaker_open" if broken else "backing_off"
+        wait = memory.retry_at - now
+        reason = f"{memory.last_failure}; failed {memory.failures} times, next try in {wait:.0f} s"
+        return Decision(Action.WAIT, State.FAILED, rule, reason, loss=loss, look_again_seconds=wait)
+    if observed.lacking:
+        return Decision(
+            Action.NONE, State.FAILED, "preflight", f"the server lacks {', '.join(observed.lacking)}", loss=loss
+        )
+
+    waiting = _politeness(queue, memory, policy, now) or _capacity(room, now)
+    if waiting:
+        rule, reason = waiting
+        reason = f"missing: {missing}; {reason}"
+        return _look_again(Action.WAIT, State.NEEDS_SUBMISSION, rule, reason, policy, closes=closes, loss=loss)
+    key = next((key for key in cache.missing if key in policy.storable), None)
+    return Decision(
+        Action.SUBMIT, State.NEEDS_SUBMISSION, "submit", f"missing: {missing}", key=key,
+        front=policy.priority == "front", closes=closes, loss=loss, look_again_seconds=0.0,
+    )  # fmt: skip
+
+
+def _without_answer(observed: Observation, memory: Memory, policy: Policy) -> Decision:
+    reach = observed.reach if observed.reach is not Reach.OK else Reach.BAD_ANSWER
+    if reach is Reach.BUSY and memory.submission is not None and memory.state in (State.QUEUED, State.WARMING):
+        # A loader that holds the interpreter lock makes the server answer late: that is our own warm-up at work.
+        reason = f"answers late while our submission is open: {observed.detail}"
+        return _look_again(Action.WAIT, memory.state, "busy_while_warming", reason, policy)
+    return Decision(Action.WAIT, _REACH_STATES[reach], reach.value, observed.detail)
+
+
+def _follow(
+    submission: Submission,
+    observed: Observation,
+    cache: Cache,
+    queue: Queue,
+    memory: Memory,
+    policy: Policy,
+    now: float,
+) -> tuple[Outcome | None, Decision | None]:
+    """Return (how the submission ended, None), or (None, what to say while it goes on), or both for a failure."""
+    stored = submission.key is not None and submission.key not in cache.missing
+    what = f"submission {submission.prompt_id}" + (f" for {submission.key!r}" if submission.key is not None else "")
+    queued = queue.find(submission.prompt_id)
+    if queued is not None and queued.running:
+        since = submission.running_since if submission.running_since is not None else now
+        limit = timeout_seconds(policy, memory.past_run_seconds)
+        if now - since <= limit:
+            reason = f"{what} is running"
+            return None, _look_again(Action.WAIT, State.WARMING, "running", reason, policy)
+        return _failed(Outcome.TIMED_OUT, f"{what} has run longer than {limit:.0f} s")
+    if queued is not None:
+        ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
+        return None, _look_again(Action.WAIT, State.QUEUED, "queued", f"{what} waits behind {ahead} others", policy)
+    if observed.run is not None:
+        if not observed.run.succeeded:
+            return _failed(Outcome.FAILED, observed.run.detail)
+        if stored:
+            return Outcome.VERIFIED, None
+        cached = f", {observed.run.cached_nodes} nodes were taken from its cache" if observed.run.cached_nodes else ""
+        left = submission.key if submission.key is not None else ", ".join(map(str, cache.missing)) or cache.detail
+        return _failed(Outcome.NOT_STORED, f"the server reports success{cached}, but it is not loaded: {left}")
+    if stored:
+        return Outcome.VERIFIED, None
+    if not submission.confirmed and now - submission.posted_at < policy.post_grace_seconds:
+        reason = f"{what} was sent without an answer; it may still arrive"
+        return None, _look_again(Action.WAIT, State.QUEUED, "post_unconfirmed", reason, policy)
+    reason = f"{what} is neither in the queue nor in the history"
+    return _failed(Outcome.LOST, f"{reason}: {'the server restarted' if observed.earlier_run_gone else 'lost'}")
+
+
+def _failed(outcome: Outcome, reason: str) -> tuple[Outcome, Decision]:
+    return outcome, Decision(Action.WAIT, State.FAILED, outcome.value, reason, closes=outcome)
+
+
+def _look_again(
+    action: Action, state: State, rule: str, reason: str, policy: Policy, *,
+    closes: Outcome | None = None, loss: str = "",
+) -> Decision:  # fmt: skip
+    return Decision(action, state, rule, reason, closes=closes, loss=loss, look_again_seconds=policy.follow_seconds)
+
+
+def _loss(observed: Observation, memory: Memory) -> str:
+    """How keys that were all there came to be missing; empty when they were not, or it has been told."""
+    if not memory.loaded_once:
+        return ""
+    return "restart" if observed.earlier_run_gone or memory.was_away else "eviction"
+
+
+def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> tuple[str, str] | None:
+    users = [prompt for prompt in queue.pending if not prompt.client_id.startswith(CLIENT_PREFIX)]
+    if policy.priority != "wait" or not users:
+        return None
+    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
+    if waited >= policy.patience_seconds:
+        return None
+    left = policy.patience_seconds - waited
+    return "users_first", f"{len(users)} jobs of users are queued; waiting at most {left:.0f} s more"
+
+
+def _capacity(room: Room, now: float) -> tuple[str, str] | None:
+    if room.fleet_open >= room.fleet_cap:
+        return "fleet_cap", f"{room.fleet_open} warm-ups run in the fleet (MAX_CONCURRENT_WARMUPS)"
+    if room.group_cap is not None and room.group_open >= room.group_cap:
+        return "group_cap", f"{room.group_open} warm-ups run in the group (max_concurrent_warmups)"
+    if now < room.next_start_at:
+        return "start_gap", "another warm-up has just started (WARMUP_START_GAP_SECONDS)"
+    return None
+
+
+def timeout_seconds(policy: Policy, past_run_seconds: Sequence[float]) -> float:
+    """Return how long a run may take: four times the slowest known one, never above what is configured."""
+    if len(past_run_seconds) < _FEWEST_RUNS_TO_ADAPT:
+        return policy.timeout_seconds
+    return min(policy.timeout_seconds, max(_SHORTEST_TIMEOUT_SECONDS, 4 * max(past_run_seconds)))
+
+
+def retry_delay(failures: int, policy: Policy, jitter: float) -> float:
+    """Return seconds until the next try after ``failures`` in a row; ``jitter`` from 0 to 1 takes up to half off."""
+    if failures >= policy.breaker_failures:
+        longest = policy.breaker_seconds
+    else:
+        longest = min(policy.backoff_max_seconds, policy.backoff_seconds * 2 ** min(failures - 1, 30))
+    return longest * (1 - jitter / 2)
+
+
+def advance(
+    memory: Memory, observed: Observation, decision: Decision, policy: Policy, now: float, jitter: float
+) -> Memory:
+    """Return what to remember after a decision was made and, where it says so, the submission was closed.
+
+    A new submission is put into the memory by whoever records and posts it. ``jitter`` is a random number
+    from 0 to 1.
+    """
+    changed = memory.state is not decision.state or memory.rule != decision.rule
+    after = replace(
+        memory,
+        state=decision.state,
+        rule=decision.rule,
+        since=now if memory.state is not decision.state else memory.since,
+    )
+    after = _remember_submission(after, observed, decision, now)
+    if decision.closes in (Outcome.FAILED, Outcome.REJECTED, Outcome.NOT_STORED, Outcome.TIMED_OUT, Outcome.LOST):
+        after = failed(after, decision.reason, policy, now, jitter)
+    elif decision.closes is Outcome.VERIFIED:
+        after = replace(after, failures=0, last_failure="", retry_at=0.0)
+    elif decision.rule == "preflight" and (changed or now >= memory.retry_at):
+        after = failed(after, decision.reason, policy, now, jitter)
+    if observed.reach is Reach.UNREACHABLE:
+        return replace(after, was_away=True, idle_pending_polls=0)
+    if observed.reach is not Reach.OK:
+        return after
+    if decision.state is State.LOADED:
+        return replace(
+            after, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
+            claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0,
+        )  # fmt: skip
+    idle = observed.queue is not None and bool(observed.queue.pending) and not observed.queue.running
+    after = replace(
+        after,
+        loaded_once=False,
+        was_away=False,
+        idle_pending_polls=memory.idle_pending_polls + 1 if idle else 0,
+        waiting_since=(memory.waiting_since if memory.waiting_since is not None else now)
+        if decision.rule == "users_first"
+        else None,
+    )
+    return _remember_claim(after, memory, decision, policy, now)
+
+
+def failed(memory: Memory, reason: str, policy: Policy, now: float, jitter: float) -> Memory:
+    """Return the memory after one more failure in a row: when to try again, and in whose words it failed."""
+    failures = memory.failures + 1
+    return replace(memory, failures=failures, last_failure=reason, retry_at=now + retry_delay(failures, policy, jitter))
+
+
+def _remember_submission(memory: Memory, observed: Observation, decision: Decision, now: float) -> Memory:
+    submission = memory.submission
+    if submission is None:
+        return memory
+    if decision.closes is not None:
+        past = memory.past_run_seconds
+        if decision.closes is Outcome.VERIFIED and submission.running_since is not None:
+            past = (*past, now - submission.running_since)[-_REMEMBERED_RUNS:]
+        return replace(memory, submission=None, past_run_seconds=past)
+    queued = observed.queue.find(submission.prompt_id) if observed.queue else None
+    if queued is None:
+        return memory
+    running_since = submission.running_since
+    if queued.running and running_since is None:
+        running_since = now
+    return replace(memory, submission=replace(submission, confirmed=True, running_since=running_since))
+
+
+def _remember_claim(after: Memory, before: Memory, decision: Decision, policy: Policy, now: float) -> Memory:
+    if decision.rule != "claims_executing":
+        # A real run in the queue bears the claim out; anything else leaves the count where it is.
+        return replace(after, claim_seen_at=None, claim_disproved=False) if decision.rule == "other_in_queue" else after
+    if before.claim_seen_at is None:
+        return replace(after, claim_seen_at=now)
+    # Looked at again, and the queue still shows no such run: one more cycle, then we submit ourselves.
+    return replace(after, claim_disproved=now - before.claim_seen_at >= policy.recheck_seconds)
