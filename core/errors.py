@@ -7,6 +7,7 @@
     │   ├── Unreachable          no TCP connection, or TLS or DNS failed
     │   ├── Busy                 connected, but no answer in time
     │   └── BadAnswer            answered something else than asked for (status, HTML, cut body, not JSON)
+    │       ├── NoSuchRoute        404: this server does not have the route
     │       └── PromptRejected     POST /prompt was refused; carries the server's own words
     ├── RefusedTarget          a cleaning target or run that is unsafe: which rule, which flag allows it
     ├── TargetBusy             another cleaner holds the target's lock; says who
@@ -62,6 +63,10 @@ class Busy(ServerError):
 
 class BadAnswer(ServerError):
     """The server answered, but not what was asked for."""
+
+
+class NoSuchRoute(BadAnswer):
+    """The server answered 404: it does not have this route (a ComfyUI without the Inspire Pack, an older build)."""
 
 
 class PromptRejected(BadAnswer):

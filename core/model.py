@@ -156,6 +156,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     TIMED_OUT = "timed_out"
     LOST = "lost"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class Submission:
     """Our record of one ``POST /prompt``, written before the request is sent.
 
     Times are seconds on the caller's monotonic clock. ``confirmed`` is True once the server has answered
-    with our prompt id or shown it in its queue or history; until then the POST may still arrive.
+    with our prompt id or shown it in its queue or history; until then the POST may still arrive. ``forced``
+    is one that somebody asked for although the cache was loaded: it is followed to its end all the same.
     """
 
     prompt_id: str
@@ -171,12 +173,14 @@ class Submission:
     posted_at: float
     confirmed: bool = False
     running_since: float | None = None
+    forced: bool = False
 
 
 @dataclass(frozen=True)
 class Memory:
     """What is remembered of one set on one server between two polls; all times monotonic seconds.
 
+    ``forced`` is an operator's wish to warm now: it passes over back-off and politeness, once.
     ``loaded_once`` is True from the first time all keys were seen until they are lost; ``was_away`` when the
     server could not be reached since then. ``claim_disproved`` when the claim of executing was
     looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
@@ -186,6 +190,7 @@ class Memory:
     state: State = State.UNKNOWN
     rule: str = ""
     since: float = 0.0
+    forced: bool = False
     loaded_once: bool = False
     was_away: bool = False
     submission: Submission | None = None
@@ -201,13 +206,57 @@ class Memory:
 
 @dataclass(frozen=True)
 class Room:
-    """How much of the fleet's and the group's warm-up capacity is taken; ``next_start_at`` is monotonic."""
+    """How much of the warm-up capacity is taken: of the fleet, of the group, and of the server itself.
 
+    ``next_start_at`` is monotonic seconds.
+    """
+
+    server_open: bool = False
     fleet_open: int = 0
     fleet_cap: int = 1
     group_open: int = 0
     group_cap: int | None = None
     next_start_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the event log: a change of state, or something that happened to a server.
+
+    ``at`` is seconds since 1970 UTC. ``kind`` is "state", "restart", "eviction", "zombie", "submitted" or an
+    Outcome. ``rule`` is the decision's. ``seconds`` is how long the former state or the submission lasted.
+    """
+
+    at: float
+    server: str
+    set_name: str
+    kind: str
+    from_state: str = ""
+    to_state: str = ""
+    rule: str = ""
+    reason: str = ""
+    prompt_id: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class OpenSubmission:
+    """A submission as it is kept on disk, so that a restarted daemon finds it again; ``posted_at`` is UTC."""
+
+    server: str
+    set_name: str
+    prompt_id: str
+    key: Key | None
+    posted_at: float
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A server or group that is left alone until ``until`` (seconds since 1970 UTC; None: until resumed)."""
+
+    name: str
+    until: float | None
 
 
 class Action(StrEnum):
@@ -217,6 +266,7 @@ class Action(StrEnum):
     SUBMIT = "submit"
     WAIT = "wait"
     RECHECK = "recheck"
+    WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ _REACH_STATES = {
     Reach.BUSY: State.BUSY,
     Reach.BAD_ANSWER: State.UNKNOWN,
 }
+LONGEST_AWAY_SECONDS = 300.0
+"""The longest that a server which does not answer is left alone."""
+
 _REMEMBERED_RUNS = 10
 _FEWEST_RUNS_TO_ADAPT = 3
 _SHORTEST_TIMEOUT_SECONDS = 60.0
@@ -43,7 +46,8 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     if observed.reach is not Reach.OK or cache is None:
         return _without_answer(observed, memory, policy)
     closes: Outcome | None = None
-    if cache.loaded:
+    forced_run = memory.submission is not None and memory.submission.forced
+    if cache.loaded and not forced_run and not memory.forced:
         closes = Outcome.VERIFIED if memory.submission else None
         return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
     loss = _loss(observed, memory)
@@ -70,7 +74,9 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         doing = "runs" if other.running else "is queued"
         reason = f"prompt {other.prompt_id} of {'a cache keeper' if mine else 'another client'} {doing} and stores keys"
         rule = "keeper_in_queue" if mine else "other_in_queue"
-        return _look_again(Action.WAIT, state, rule, reason, policy, closes=closes, loss=loss)
+        return Decision(
+            Action.WAIT, state, rule, reason, closes=closes, loss=loss, look_again_seconds=policy.recheck_seconds
+        )
     if cache.claims_executing and not memory.claim_disproved:
         elapsed = now - memory.claim_seen_at if memory.claim_seen_at is not None else 0.0
         left = policy.recheck_seconds - elapsed
@@ -81,7 +87,9 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         )  # fmt: skip
     if policy.overfull:
         return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
-    if closes is None and now < memory.retry_at:
+    if forced_run and cache.loaded:
+        return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
+    if closes is None and now < memory.retry_at and not memory.forced:
         broken = memory.failures >= policy.breaker_failures
         rule = "breaker_open" if broken else "backing_off"
         wait = memory.retry_at - now
@@ -92,11 +100,18 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
             Action.NONE, State.FAILED, "preflight", f"the server lacks {', '.join(observed.lacking)}", loss=loss
         )
 
-    waiting = _politeness(queue, memory, policy, now) or _capacity(room, now)
-    if waiting:
-        rule, reason = waiting
-        reason = f"missing: {missing}; {reason}"
-        return _look_again(Action.WAIT, State.NEEDS_SUBMISSION, rule, reason, policy, closes=closes, loss=loss)
+    waiting = _politeness(queue, memory, policy, now)
+    if waiting is not None:
+        return Decision(
+            Action.WAIT, State.NEEDS_SUBMISSION, "users_first", f"missing: {missing}; {waiting}",
+            closes=closes, loss=loss, look_again_seconds=policy.recheck_seconds,
+        )  # fmt: skip
+    full = _capacity(room, now)
+    if full is not None:
+        rule, reason = full
+        return Decision(
+            Action.WAIT, State.NEEDS_SUBMISSION, rule, f"missing: {missing}; {reason}", closes=closes, loss=loss
+        )
     key = next((key for key in cache.missing if key in policy.storable), None)
     return Decision(
         Action.SUBMIT, State.NEEDS_SUBMISSION, "submit", f"missing: {missing}", key=key,
@@ -134,6 +149,15 @@ def _follow(
             return None, _look_again(Action.WAIT, State.WARMING, "running", reason, policy)
         return _failed(Outcome.TIMED_OUT, f"{what} has run longer than {limit:.0f} s")
     if queued is not None:
+        for prompt in queue.prompts:
+            ours = prompt.prompt_id == submission.prompt_id or not prompt.client_id.startswith(CLIENT_PREFIX)
+            if not ours and prompt.keys & queued.keys and (prompt.running or prompt.number < queued.number):
+                reason = f"{what} is withdrawn: another cache keeper's {prompt.prompt_id} is ahead with the same keys"
+                withdrawn = Outcome.WITHDRAWN
+                return withdrawn, Decision(
+                    Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, closes=withdrawn,
+                    look_again_seconds=policy.follow_seconds,
+                )  # fmt: skip
         ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
         return None, _look_again(Action.WAIT, State.QUEUED, "queued", f"{what} waits behind {ahead} others", policy)
     if observed.run is not None:
@@ -171,18 +195,20 @@ def _loss(observed: Observation, memory: Memory) -> str:
     return "restart" if observed.earlier_run_gone or memory.was_away else "eviction"
 
 
-def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> tuple[str, str] | None:
+def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> str | None:
     users = [prompt for prompt in queue.pending if not prompt.client_id.startswith(CLIENT_PREFIX)]
-    if policy.priority != "wait" or not users:
+    if policy.priority != "wait" or memory.forced or not users:
         return None
     waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
     if waited >= policy.patience_seconds:
         return None
     left = policy.patience_seconds - waited
-    return "users_first", f"{len(users)} jobs of users are queued; waiting at most {left:.0f} s more"
+    return f"{len(users)} jobs of users are queued; waiting at most {left:.0f} s more"
 
 
 def _capacity(room: Room, now: float) -> tuple[str, str] | None:
+    if room.server_open:
+        return "one_at_a_time", "another set of this server is being warmed"
     if room.fleet_open >= room.fleet_cap:
         return "fleet_cap", f"{room.fleet_open} warm-ups run in the fleet (MAX_CONCURRENT_WARMUPS)"
     if room.group_cap is not None and room.group_open >= room.group_cap:
@@ -204,8 +230,20 @@ def retry_delay(failures: int, policy: Policy, jitter: float) -> float:
     if failures >= policy.breaker_failures:
         longest = policy.breaker_seconds
     else:
-        longest = min(policy.backoff_max_seconds, policy.backoff_seconds * 2 ** min(failures - 1, 30))
+        longest = min(policy.backoff_max_seconds, policy.backoff_seconds * 2.0 ** min(failures - 1, 30))
     return longest * (1 - jitter / 2)
+
+
+def next_poll_seconds(interval_seconds: float, away: int, look_again: Sequence[float | None], jitter: float) -> float:
+    """Return seconds until a server's next poll.
+
+    ``away`` counts polls in a row without a connection: such a server is polled less and less often, so that
+    black holes cost little. ``look_again`` are the wishes of its sets.
+    """
+    if away > 1:
+        longest = max(LONGEST_AWAY_SECONDS, interval_seconds)
+        return min(longest, interval_seconds * 2.0 ** min(away - 1, 30)) * (1 - jitter / 4)
+    return min([interval_seconds, *(seconds for seconds in look_again if seconds is not None)])
 
 
 def advance(
@@ -216,7 +254,6 @@ def advance(
     A new submission is put into the memory by whoever records and posts it. ``jitter`` is a random number
     from 0 to 1.
     """
-    changed = memory.state is not decision.state or memory.rule != decision.rule
     after = replace(
         memory,
         state=decision.state,
@@ -228,7 +265,7 @@ def advance(
         after = failed(after, decision.reason, policy, now, jitter)
     elif decision.closes is Outcome.VERIFIED:
         after = replace(after, failures=0, last_failure="", retry_at=0.0)
-    elif decision.rule == "preflight" and (changed or now >= memory.retry_at):
+    elif decision.rule == "preflight":
         after = failed(after, decision.reason, policy, now, jitter)
     if observed.reach is Reach.UNREACHABLE:
         return replace(after, was_away=True, idle_pending_polls=0)
@@ -236,7 +273,7 @@ def advance(
         return after
     if decision.state is State.LOADED:
         return replace(
-            after, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
+            after, forced=False, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
             claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0,
         )  # fmt: skip
     idle = observed.queue is not None and bool(observed.queue.pending) and not observed.queue.running

@@ -1,0 +1,346 @@
+"""The poll cycle: every server that is due, side by side; each one probed, decided, acted on, recorded, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from checker.events import closing_event, describe, events_of, level_of
+from checker.probe import probe
+from checker.submit import submit
+from checker.tracks import Journal, ServerTrack, SetTrack, carry_over, new_track, restore
+from client.server_client import FleetSession
+from core.errors import ServerError, StoreError
+from core.fleet import Server
+from core.model import (
+    Action,
+    Decision,
+    Memory,
+    Observation,
+    Outcome,
+    Policy,
+    Reach,
+    Room,
+    State,
+    Submission,
+)
+from core.warmup import CLIENT_PREFIX, advance, decide, failed, next_poll_seconds
+from core.workflow import overfull_tags
+
+log = logging.getLogger("checker")
+
+ROOM_RULES = frozenset({"fleet_cap", "group_cap", "start_gap", "one_at_a_time"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The fleet-wide numbers that are not a set's policy; seconds."""
+
+    check_interval_seconds: float = 30.0
+    max_concurrent_warmups: int = 4
+    warmup_start_gap_seconds: float = 1.0
+    concurrent_probes: int = 500
+
+
+@dataclass(frozen=True)
+class CycleReport:
+    """What one poll cycle did: servers polled, their sets by state, submissions sent, seconds it took."""
+
+    polled: int
+    states: Counter[State]
+    submitted: int
+    seconds: float
+
+
+class Checker:
+    """The fleet's tracks and the cycle over them. All methods belong to the event loop's thread.
+
+    ``dry_run`` decides everything and sends nothing. ``progress`` is called after each polled server: it is
+    the daemon's heartbeat.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        session: FleetSession,
+        journal: Journal,
+        policy: Policy,
+        limits: Limits,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._journal = journal
+        self._policy = policy
+        self._limits = limits
+        self._dry_run = dry_run
+        self._progress = progress
+        self._client_id = f"{CLIENT_PREFIX}{uuid.uuid4().hex[:12]}"
+        self._submitted_total = 0
+        self._probes = asyncio.Semaphore(limits.concurrent_probes)
+        # Servers with a warm-up under way and their groups; servers that wait for room, in the order they came.
+        self._warming: dict[str, str] = {}
+        self._waiting: dict[str, None] = {}
+        self._next_start_at = 0.0
+        self._unclosed: list[tuple[str, Outcome, str, float, float | None, Event]] = []
+        self.tracks: dict[str, ServerTrack] = {}
+        self.polled_at: float | None = None
+        self.replace_servers(servers, policy, limits)
+
+    def replace_servers(self, servers: Sequence[Server], policy: Policy, limits: Limits) -> None:
+        """Take a new configuration, keeping what is remembered of servers and sets that are still in it."""
+        self._policy, self._limits = policy, limits
+        old, self.tracks = self.tracks, {}
+        for server in servers:
+            track = new_track(server, self._session.client(server), policy)
+            self.tracks[server.name] = track
+            before = old.get(server.name)
+            if before is not None and before.server.url == server.url:
+                carry_over(before, track)
+        restore(
+            [track for name, track in self.tracks.items() if name not in old],
+            self._journal, time.monotonic(), time.time(),
+        )  # fmt: skip
+        self._warming = {
+            name: track.server.group.name for name, track in self.tracks.items() if track.open_set is not None
+        }
+
+    async def poll_cycle(self, names: Iterable[str] | None = None) -> CycleReport:
+        """Poll every server that is due, or those named whether due or not, side by side.
+
+        Return what came of it. A server that is being polled already is left to that poll.
+        """
+        started, submitted = time.monotonic(), self._submitted_total
+        self._retry_closing()
+        self._read_pauses()
+        due = self._due(started) if names is None else [self.tracks[name] for name in names if name in self.tracks]
+        await asyncio.gather(*(self._poll(track) for track in due if not track.in_flight))
+        if due:
+            self.polled_at = time.time()
+        states = Counter(each.memory.state for track in due for each in track.sets)
+        return CycleReport(len(due), states, self._submitted_total - submitted, time.monotonic() - started)
+
+    async def _poll(self, track: ServerTrack) -> None:
+        track.in_flight = True
+        try:
+            async with self._probes:
+                await self._poll_server(track)
+        except Exception:
+            # One bad server must never end the cycle; what it did to us belongs in the log.
+            log.exception("poll failed server=%s", track.server.name)
+            track.next_poll_at = time.monotonic() + track.server.group.check_interval_seconds
+        finally:
+            track.in_flight = False
+            self._progress()
+
+    async def _poll_server(self, track: ServerTrack) -> None:
+        """Probe, decide, submit, record, report: one server, once."""
+        now, wall = time.monotonic(), time.time()
+        if track.paused is not None:
+            self._show_paused(track, now, wall)
+            return
+        observations = await probe(track, now, wall)
+        track.polled_at, track.polls_total = wall, track.polls_total + 1
+        for each in track.sets:
+            observed, before = observations[each.warmup.name], each.memory
+            decision = self._decide(track, each, observed, now)
+            after = advance(before, observed, decision, each.policy, now, random.random())
+            decision, after = await self._act(track, each, decision, after)
+            each.observation, each.decision, each.memory = observed, decision, after
+            self._record(track, each, before, now, wall)
+        self._report(track, observations.values())
+
+    # -- decide ------------------------------------------------------------------------------------------
+
+    def _decide(self, track: ServerTrack, each: SetTrack, observed: Observation, now: float) -> Decision:
+        sizes = dict(observed.cache.lru_sizes) if observed.cache else {}
+        if sizes:
+            stored = [stored for other in track.sets for stored in other.stored]
+            each.policy = replace(each.policy, overfull=tuple(overfull_tags(stored, sizes)))
+        group = track.server.group
+        opened = track.open_set
+        room = Room(
+            server_open=opened is not None and opened is not each,
+            fleet_open=len(self._warming) - (track.server.name in self._warming),
+            fleet_cap=self._limits.max_concurrent_warmups,
+            group_open=sum(
+                1 for name, where in self._warming.items() if where == group.name and name != track.server.name
+            ),
+            group_cap=group.max_concurrent_warmups,
+            # The next key of a set that is being warmed is no new start.
+            next_start_at=0.0 if track.server.name in self._warming else self._next_start_at,
+        )
+        return decide(observed, each.memory, each.policy, room, now)
+
+    # -- submit ------------------------------------------------------------------------------------------
+
+    async def _act(
+        self, track: ServerTrack, each: SetTrack, decision: Decision, memory: Memory
+    ) -> tuple[Decision, Memory]:
+        """Do what was decided; return the decision and the memory as the server's answer left them."""
+        if decision.closes is not None and each.memory.submission is not None:
+            self._close(track, each, each.memory.submission, decision.closes, decision.reason)
+            if decision.closes is Outcome.VERIFIED:
+                each.good_run = (each.memory.submission.prompt_id, time.time())
+        if decision.action is Action.WITHDRAW and each.memory.submission is not None:
+            try:
+                await track.client.withdraw(each.memory.submission.prompt_id)
+            except ServerError as error:
+                log.warning("withdraw failed server=%s %s", track.server.name, error)
+        if decision.action is not Action.SUBMIT:
+            return decision, memory
+        if self._dry_run:
+            what = f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
+            shown = replace(
+                decision, action=Action.NONE, rule="dry_run", reason=f"{decision.reason}; would submit {what}",
+                look_again_seconds=None,
+            )  # fmt: skip
+            return shown, replace(memory, rule=shown.rule)
+        return await self._submit(track, each, decision, memory)
+
+    async def _submit(
+        self, track: ServerTrack, each: SetTrack, decision: Decision, memory: Memory
+    ) -> tuple[Decision, Memory]:
+        name, now, wall = track.server.name, time.monotonic(), time.time()
+        # Taken before the first await: another server's coroutine must see this place as gone.
+        self._next_start_at = (
+            self._next_start_at if name in self._warming else now + self._limits.warmup_start_gap_seconds
+        )
+        self._warming[name] = track.server.group.name
+        prompt_id = str(uuid.uuid4())
+        submission, outcome, reason = await submit(
+            track, each, decision, self._journal,
+            prompt_id=prompt_id, client_id=self._client_id, forced=memory.forced, now=now, wall=wall,
+        )  # fmt: skip
+        if outcome is not None:
+            self._close(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
+            shown = replace(
+                decision, action=Action.WAIT, state=State.FAILED, rule=outcome.value, reason=reason,
+                look_again_seconds=None,
+            )  # fmt: skip
+            after = failed(memory, reason, each.policy, time.monotonic(), random.random())
+            return shown, replace(after, state=State.FAILED, rule=shown.rule, since=now)
+        if submission is None:
+            shown = replace(
+                decision, action=Action.WAIT, rule="not_sent", reason=f"{decision.reason}; {reason}",
+                look_again_seconds=each.policy.follow_seconds,
+            )  # fmt: skip
+            return shown, replace(memory, rule=shown.rule)
+        if submission.prompt_id == prompt_id:
+            self._submitted_total += 1
+            each.last_submitted_at = wall
+            if submission.confirmed:
+                self._written(lambda: self._journal.confirm_submission(prompt_id))
+        what = f"for {submission.key!r}" if submission.key is not None else "for the whole workflow"
+        shown = replace(
+            decision, action=Action.WAIT, state=State.QUEUED, rule="submitted",
+            reason=f"submission {submission.prompt_id} {what}: {reason}", look_again_seconds=0.0,
+        )  # fmt: skip
+        return shown, replace(
+            memory, state=State.QUEUED, rule=shown.rule, submission=submission, forced=False,
+            since=memory.since if memory.state is State.QUEUED else now,
+        )  # fmt: skip
+
+    def _close(self, track: ServerTrack, each: SetTrack, submission: Submission, outcome: Outcome, reason: str) -> None:
+        now, wall = time.monotonic(), time.time()
+        event = closing_event(track.server.name, each.warmup.name, submission, outcome, reason, now, wall)
+        run = now - submission.running_since if submission.running_since is not None else None
+        log.log(level_of(event), "%s", describe(event))
+        self._unclosed.append((submission.prompt_id, outcome, reason, wall, run, event))
+        self._retry_closing()
+
+    def _retry_closing(self) -> None:
+        while self._unclosed and self._written(lambda: self._journal.close_submission(*self._unclosed[0])):
+            self._unclosed.pop(0)
+
+    def _written(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except StoreError as error:
+            log.warning("journal not written: %s", error)
+            return False
+        return True
+
+    # -- record and report -------------------------------------------------------------------------------
+
+    def _record(self, track: ServerTrack, each: SetTrack, before: Memory, now: float, wall: float) -> None:
+        events = events_of(track.server.name, each.warmup.name, before, each.memory, each.decision, now, wall)
+        self._journal.record(events)
+        for event in events:
+            log.log(level_of(event), "%s", describe(event))
+        if each.memory.state is State.LOADED:
+            if each.warming_from is not None:
+                each.last_warm_seconds = now - each.warming_from
+            each.warming_from = None
+        elif each.memory.submission is not None and each.warming_from is None:
+            each.warming_from = now
+
+    def _report(self, track: ServerTrack, observations: Iterable[Observation]) -> None:
+        """Leave the track ready for its readers and its next poll."""
+        name, now = track.server.name, time.monotonic()
+        if track.open_set is None:
+            self._warming.pop(name, None)
+        waits = any(each.decision.rule in ROOM_RULES for each in track.sets)
+        self._waiting.pop(name, None) if not waits else self._waiting.setdefault(name)
+        away = any(observed.reach is Reach.UNREACHABLE for observed in observations)
+        track.away = track.away + 1 if away else 0
+        track.next_poll_at = now + next_poll_seconds(
+            track.server.group.check_interval_seconds,
+            track.away,
+            [each.decision.look_again_seconds for each in track.sets],
+            random.random(),
+        )
+
+    def _show_paused(self, track: ServerTrack, now: float, wall: float) -> None:
+        pause = track.paused
+        assert pause is not None, "only paused servers are shown as paused"
+        until = f" until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(pause.until))}" if pause.until else ""
+        for each in track.sets:
+            before = each.memory
+            each.decision = Decision(Action.NONE, State.PAUSED, "paused", f"{pause.name} is paused{until}")
+            since = before.since if before.state is State.PAUSED else now
+            each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
+            self._record(track, each, before, now, wall)
+        track.next_poll_at = now + track.server.group.check_interval_seconds
+
+    # -- which servers -----------------------------------------------------------------------------------
+
+    def _due(self, now: float) -> list[ServerTrack]:
+        due = [track for track in self.tracks.values() if track.next_poll_at <= now]
+        if now < self._next_start_at:
+            return due
+        # A place has become free: look at those that wait for one, in the order they came, not all at once.
+        free = self._limits.max_concurrent_warmups - len(self._warming)
+        if self._limits.warmup_start_gap_seconds > 0:
+            free = min(free, 1)
+        for name in list(self._waiting):
+            track = self.tracks.get(name)
+            if track is None:
+                del self._waiting[name]
+            elif free > 0 and self._group_has_room(track) and track not in due:
+                due.append(track)
+                free -= 1
+        return due
+
+    def _group_has_room(self, track: ServerTrack) -> bool:
+        cap = track.server.group.max_concurrent_warmups
+        return cap is None or list(self._warming.values()).count(track.server.group.name) < cap
+
+    def _read_pauses(self) -> None:
+        try:
+            pauses = self._journal.pauses(time.time())
+        except StoreError as error:
+            log.warning("pauses not read: %s", error)
+            return
+        for track in self.tracks.values():
+            found = pauses.get(track.server.name) or pauses.get(track.server.group.name)
+            if found is None and track.paused is not None:
+                track.next_poll_at = 0.0
+            track.paused = found

@@ -1,0 +1,81 @@
+"""Submits one warm-up: recorded before it is sent, withdrawn when somebody else is already at it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from checker.tracks import Journal, ServerTrack, SetTrack
+from core.errors import Busy, PromptRejected, ServerError, StoreError
+from core.model import Decision, Event, OpenSubmission, Outcome, Submission
+from core.workflow import subgraph_for, with_nonce
+
+
+async def submit(
+    track: ServerTrack,
+    each: SetTrack,
+    decision: Decision,
+    journal: Journal,
+    *,
+    prompt_id: str,
+    client_id: str,
+    forced: bool,
+    now: float,
+    wall: float,
+) -> tuple[Submission | None, Outcome | None, str]:
+    """Given a decision to submit, do it; return (the open submission, None, reason) or (None, outcome, reason).
+
+    ``(None, None, reason)`` means that nothing was sent and nothing has failed. The
+    record comes before the POST, so that a kill at any moment leaves a submission that the next start looks
+    up, never one that nobody knows of. Raises nothing for a server that refuses, hangs or goes away.
+    """
+    graph = each.warmup.graph
+    assert graph is not None, "decide() submits only with a workflow"
+    smallest = subgraph_for(graph, decision.key) if decision.key is not None else graph
+    wanted = {decision.key} if decision.key is not None else set(each.missing or each.warmup.keys)
+    try:
+        # Read once more at the last moment: another keeper may have decided the same just now.
+        queue = await track.client.queue()
+        if any(prompt.keys & wanted for prompt in queue.prompts):
+            return None, None, "another client's prompt for the same key has just been queued"
+        record = OpenSubmission(track.server.name, each.warmup.name, prompt_id, decision.key, wall, False)
+        event = Event(
+            wall, record.server, record.set_name, "submitted", rule=decision.rule,
+            reason=f"submitting {_what(decision)}; {decision.reason}", prompt_id=prompt_id,
+        )  # fmt: skip
+        try:
+            if not journal.open_submission(record, event):
+                return _adopt(track, journal, now, wall)
+        except StoreError:
+            # A full disk must not keep the fleet cold. After a crash the prompt is still found in the queue.
+            journal.record([event])
+    except ServerError as error:
+        return None, None, f"not sent: {error}"
+    submission = Submission(prompt_id, decision.key, now, forced=forced)
+    try:
+        await track.client.submit(
+            with_nonce(smallest, prompt_id), prompt_id=prompt_id, client_id=client_id, front=decision.front
+        )
+    except PromptRejected as rejected:
+        return None, Outcome.REJECTED, str(rejected)
+    except Busy as busy:
+        # ComfyUI executes what it has received even when nobody waits for the answer: keep it open, look it up.
+        return submission, None, f"sent, and not answered: {busy}"
+    except ServerError as error:
+        return None, Outcome.LOST, f"not sent: {error}"
+    return replace(submission, confirmed=True), None, "accepted"
+
+
+def _what(decision: Decision) -> str:
+    return f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
+
+
+def _adopt(
+    track: ServerTrack, journal: Journal, now: float, wall: float
+) -> tuple[Submission | None, Outcome | None, str]:
+    """Follow the open submission of another process of this machine, which may have died over it."""
+    found = journal.open_submission_of(track.server.name)
+    if found is None:
+        return None, None, "another process of this machine has just warmed this server"
+    posted_at = now - max(wall - found.posted_at, 0.0)
+    reason = f"another process of this machine is warming this server (submission {found.prompt_id})"
+    return Submission(found.prompt_id, found.key, posted_at, found.confirmed), None, reason

@@ -1,0 +1,174 @@
+"""What the checker holds in memory about each server and each of its warm-up sets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from client.server_client import ServerClient
+from core.errors import StoreError
+from core.fleet import Server, WarmupSet
+from core.model import (
+    Action,
+    Decision,
+    DetectorUsed,
+    Event,
+    Memory,
+    Observation,
+    OpenSubmission,
+    Outcome,
+    Pause,
+    Policy,
+    Reach,
+    State,
+    Submission,
+)
+from core.workflow import Key, StoredKey, stored_keys
+
+log = logging.getLogger("checker")
+
+
+class Journal(Protocol):
+    """What the checker needs of the journal on disk; ``store.journal.Journal`` is one."""
+
+    unwritten_reason: str
+
+    def record(self, events: list[Event]) -> None: ...
+    def open_submission(self, submission: OpenSubmission, event: Event) -> bool: ...
+    def confirm_submission(self, prompt_id: str) -> None: ...
+    def close_submission(
+        self, prompt_id: str, outcome: Outcome, reason: str, at: float, run_seconds: float | None, event: Event
+    ) -> None: ...
+    def open_submissions(self) -> list[OpenSubmission]: ...
+    def open_submission_of(self, server: str) -> OpenSubmission | None: ...
+    def last_verified(self) -> dict[tuple[str, str], tuple[str, float]]: ...
+    def run_seconds(self) -> dict[tuple[str, str], tuple[float, ...]]: ...
+    def states(self) -> dict[tuple[str, str], tuple[State, str, str, float]]: ...
+    def pauses(self, now: float) -> dict[str, Pause]: ...
+    def forget_before(self, at: float) -> int: ...
+
+
+_NOT_DECIDED = Decision(Action.NONE, State.UNKNOWN, "not_polled", "not polled yet")
+_NOT_OBSERVED = Observation(Reach.BAD_ANSWER, "not polled yet")
+
+
+@dataclass(slots=True)
+class SetTrack:
+    """One warm-up set on one server: its policy, what is remembered of it, and what was last seen and decided.
+
+    ``good_run`` is the last verified run: its prompt id and when it ended (UTC seconds). ``preflight_at`` is
+    the monotonic time of the last preflight that found everything.
+    """
+
+    warmup: WarmupSet
+    policy: Policy
+    stored: tuple[StoredKey, ...]
+    memory: Memory = field(default_factory=Memory)
+    decision: Decision = _NOT_DECIDED
+    observation: Observation = _NOT_OBSERVED
+    good_run: tuple[str, float] | None = None
+    preflight_at: float | None = None
+    last_submitted_at: float | None = None
+    warming_from: float | None = None
+    last_warm_seconds: float | None = None
+
+    @property
+    def missing(self) -> tuple[Key, ...]:
+        cache = self.observation.cache
+        return cache.missing if cache else ()
+
+    def tag_of(self, key: Key) -> str | None:
+        return next((stored.tag for stored in self.stored if stored.key == key), None)
+
+
+@dataclass(slots=True)
+class ServerTrack:
+    """One server: how it is reached, which detector it offers, when it is to be polled next.
+
+    ``offers`` remembers which routes exist, None while unknown. ``polled_at`` is UTC seconds, ``next_poll_at``
+    monotonic. ``away`` counts polls in a row without a connection.
+    """
+
+    server: Server
+    client: ServerClient
+    sets: list[SetTrack]
+    offers: dict[DetectorUsed, bool] = field(default_factory=dict)
+    next_poll_at: float = 0.0
+    polled_at: float | None = None
+    polls_total: int = 0
+    latency_seconds: float | None = None
+    queue_length: int | None = None
+    away: int = 0
+    in_flight: bool = False
+    paused: Pause | None = None
+
+    @property
+    def open_set(self) -> SetTrack | None:
+        """The set whose submission is open; a server has one at a time."""
+        return next((track for track in self.sets if track.memory.submission is not None), None)
+
+
+def new_track(server: Server, client: ServerClient, policy: Policy) -> ServerTrack:
+    """Given a server and the fleet-wide numbers, return its track with one policy a set."""
+    sets = []
+    for warmup in server.sets:
+        stored = tuple(stored_keys(warmup.graph)) if warmup.graph else ()
+        sets.append(SetTrack(warmup, policy_for(warmup, policy, frozenset(each.key for each in stored)), stored))
+    return ServerTrack(server, client, sets)
+
+
+def policy_for(warmup: WarmupSet, policy: Policy, storable: frozenset[Key]) -> Policy:
+    """Given fleet-wide numbers and a set, return the numbers that hold for the set."""
+    return replace(
+        policy,
+        has_workflow=warmup.graph is not None,
+        storable=storable,
+        priority=warmup.priority,
+        patience_seconds=warmup.patience_seconds,
+        timeout_seconds=warmup.timeout_seconds,
+    )
+
+
+def carry_over(before: ServerTrack, after: ServerTrack) -> None:
+    """Keep what is known of a server and of the sets whose keys and workflow a new configuration left as they were."""
+    after.offers, after.next_poll_at, after.away = before.offers, 0.0, before.away
+    after.polled_at, after.polls_total, after.queue_length = before.polled_at, before.polls_total, before.queue_length
+    known = {each.warmup.name: each for each in before.sets}
+    for each in after.sets:
+        earlier = known.get(each.warmup.name)
+        if earlier is None:
+            continue
+        # An open submission must be followed to its end even when the set has changed under it.
+        each.memory, each.good_run = earlier.memory, earlier.good_run
+        each.decision, each.observation = earlier.decision, earlier.observation
+        each.last_submitted_at, each.last_warm_seconds = earlier.last_submitted_at, earlier.last_warm_seconds
+        each.warming_from = earlier.warming_from
+
+
+def restore(tracks: Iterable[ServerTrack], journal: Journal, now: float, wall: float) -> None:
+    """Find the open submissions, last states and verified runs of an earlier process again."""
+    try:
+        states, good, runs = journal.states(), journal.last_verified(), journal.run_seconds()
+        opened = {each.server: each for each in journal.open_submissions()}
+    except StoreError as error:
+        log.warning("starting without memory: %s", error)
+        return
+    for track in tracks:
+        for each in track.sets:
+            mark = (track.server.name, each.warmup.name)
+            each.good_run = good.get(mark)
+            memory = replace(each.memory, past_run_seconds=runs.get(mark, ()))
+            if mark in states:
+                state, rule, reason, since = states[mark]
+                memory = replace(
+                    memory, state=state, rule=rule, since=now - max(wall - since, 0.0),
+                    loaded_once=state is State.LOADED,
+                )  # fmt: skip
+                each.decision = Decision(Action.NONE, state, rule, reason)
+            found = opened.get(track.server.name)
+            if found is not None and found.set_name == each.warmup.name:
+                posted_at = now - max(wall - found.posted_at, 0.0)
+                memory = replace(memory, submission=Submission(found.prompt_id, found.key, posted_at, found.confirmed))
+            each.memory = memory

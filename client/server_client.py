@@ -1,0 +1,196 @@
+"""Asks one ComfyUI server, for the poll cycle: asyncio, one shared keep-alive session for the whole fleet.
+
+Every method raises Unreachable, Busy or BadAnswer and nothing else. The three are different facts: no
+connection, connected but late, answered something that was not asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from core.answers import (
+    Determination,
+    Listing,
+    excerpt,
+    parse_cache_list,
+    parse_determine,
+    parse_history,
+    parse_json,
+    parse_queue,
+    parse_submitted,
+)
+from core.errors import BadAnswer, Busy, NoSuchRoute, Unreachable
+from core.fleet import Server
+from core.model import Queue, Run
+from core.workflow import Graph
+
+MAX_TEXT_BYTES = 1 << 20
+MAX_JSON_BYTES = 32 << 20
+"""A queue of large workflows is megabytes; a server that sends more than this is not answering our question."""
+
+_CONNECTION_ERRORS = (aiohttp.ClientConnectionError, ssl.SSLError, OSError)
+
+
+class FleetSession:
+    """The connections to all servers. Use as an async context manager; one per event loop."""
+
+    def __init__(self, *, connect_timeout_seconds: float, answer_timeout_seconds: float) -> None:
+        self._timeout = aiohttp.ClientTimeout(
+            total=connect_timeout_seconds + answer_timeout_seconds, sock_connect=connect_timeout_seconds
+        )
+
+    async def __aenter__(self) -> FleetSession:
+        self._session = aiohttp.ClientSession(
+            # Unlimited: a black hole must not hold a place that a live server needs. Longer than any sensible
+            # interval, so that a poll finds the connection of the last one still open.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, ttl_dns_cache=60),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": "application/json, text/plain;q=0.9", "User-Agent": "comfyui-cache-keeper"},
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    def client(self, server: Server) -> ServerClient:
+        """Return the client of one server; it is cheap and holds no connection of its own."""
+        return ServerClient(self._session, server)
+
+
+class ServerClient:
+    """One server's routes. Facts about them: ComfyUI ``server.py`` and the Inspire Pack's ``inspire_server.py``."""
+
+    __slots__ = ("_base", "_headers", "_session", "_ssl")
+
+    def __init__(self, session: aiohttp.ClientSession, server: Server) -> None:
+        self._session = session
+        self._base = server.url
+        self._headers = {name: secret.reveal() for name, secret in server.group.headers} or None
+        self._ssl = server.group.verify_tls
+
+    async def cache_list(self) -> Listing:
+        """Return the keys in the backend cache. Reading it reorders the server's LRU, so read it once a poll."""
+        return parse_cache_list(await self.text("/inspire/cache/list"))
+
+    async def determine(self) -> Determination:
+        """Return what ``/inspire/cache/determine`` says; older builds start the workflow on this very call."""
+        return parse_determine(await self.text("/inspire/cache/determine"))
+
+    async def queue(self) -> Queue:
+        return parse_queue(await self.json("/queue"))
+
+    async def history(self, prompt_id: str) -> Run | None:
+        """Return the finished run of ``prompt_id``, None while it is unknown, pending or running."""
+        return parse_history(await self.json(f"/history/{quote(prompt_id, safe='')}"), prompt_id)
+
+    async def history_is_empty(self) -> bool:
+        """Whether the server has finished no prompt since its start (or its history was cleared)."""
+        document = await self.json("/history?max_items=1")
+        if not isinstance(document, dict):
+            raise BadAnswer(f"/history answered no object: {excerpt(document)}")
+        return not document
+
+    async def object_info(self, class_type: str) -> object:
+        # The slashes of "CacheBackendData //Inspire" must be percent-encoded, or the route is not found.
+        return await self.json(f"/object_info/{quote(class_type, safe='')}")
+
+    async def submit(self, graph: Graph, *, prompt_id: str, client_id: str, front: bool) -> None:
+        """Send ``POST /prompt``; return once the server has taken exactly this prompt.
+
+        Raises PromptRejected for a refusal, Unreachable when nothing was sent, Busy when it is unknown
+        whether the server will still take it: look the prompt id up before sending again.
+        """
+        body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
+        if front:
+            body["front"] = True
+        status, text = await self._ask("POST", "/prompt", MAX_TEXT_BYTES, json.dumps(body).encode())
+        parse_submitted(status, text, prompt_id)
+
+    async def withdraw(self, prompt_id: str) -> None:
+        """Take a prompt of ours that has not begun out of the queue; the server answers 200 for any id."""
+        body = json.dumps({"delete": [prompt_id]}).encode()
+        status, text = await self._ask("POST", "/queue", MAX_TEXT_BYTES, body)
+        if status != 200:
+            raise BadAnswer(f"/queue refused to delete {prompt_id} with status {status}: {excerpt(text)}")
+
+    async def json(self, path: str) -> object:
+        return parse_json(await self.text(path, limit=MAX_JSON_BYTES), path)
+
+    async def text(self, path: str, *, limit: int = MAX_TEXT_BYTES) -> str:
+        """Given a path on the server (or a whole address), return the text of a plain 200 answer."""
+        status, text = await self._ask("GET", path, limit)
+        if status == 404:
+            raise NoSuchRoute(f"{path} does not exist on this server (404)")
+        if status != 200:
+            raise BadAnswer(f"{path} answered status {status}: {excerpt(text)}")
+        if text.lstrip()[:1] == "<":
+            raise BadAnswer(f"{path} answered an HTML page, perhaps a login: {excerpt(text)}")
+        return text
+
+    async def _ask(self, method: str, path: str, limit: int, body: bytes | None = None) -> tuple[int, str]:
+        headers: Mapping[str, str] | None = self._headers
+        # Headers may carry a token; they go to the server that they were given for and nowhere else.
+        url = path if "://" in path else self._base + path
+        if not url.startswith(self._base + "/"):
+            headers = None
+        if body is not None:
+            headers = {**(headers or {}), "Content-Type": "application/json"}
+        try:
+            async with self._session.request(
+                # encoded=True leaves %2F alone; decoded, the route is not found.
+                method,
+                URL(url, encoded=True),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                ssl=self._ssl,
+            ) as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    where = excerpt(response.headers.get("Location", "?"))
+                    raise BadAnswer(f"{path} redirects to {where}, perhaps a login")
+                raw = await _read(response, limit)
+                if len(raw) > limit:
+                    raise BadAnswer(f"{path} answered more than {limit} bytes")
+                return response.status, raw.decode("utf-8")
+        except aiohttp.ConnectionTimeoutError:
+            raise Unreachable(f"no connection to {self._base} in time") from None
+        except TimeoutError:
+            raise Busy(f"{path} was not answered in time") from None
+        except UnicodeDecodeError:
+            raise BadAnswer(f"{path} answered text that is not UTF-8") from None
+        except aiohttp.ClientPayloadError as error:
+            raise BadAnswer(f"{path} answered a body that was cut off: {excerpt(str(error))}") from None
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
+            # Sent, and the connection is gone: for a POST nobody knows whether it was taken.
+            kind = Busy if body is not None else Unreachable
+            raise kind(f"{self._base} closed the connection: {excerpt(str(error))}") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"no connection to {self._base}: {excerpt(str(error))}") from None
+        except _CONNECTION_ERRORS as error:
+            kind = Busy if body is not None else Unreachable
+            raise kind(f"lost the connection to {self._base}: {excerpt(str(error))}") from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise BadAnswer(f"{path} answered no valid HTTP: {excerpt(str(error))}") from None
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read the body up to just over ``limit`` bytes, so that an endless answer costs no more than that."""
+    chunks, total = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        total += len(chunk)
+        if total > limit:
+            break
+    return b"".join(chunks)

@@ -1,0 +1,1 @@
+"""Storage engines. The only package that knows SQL, Redis or MongoDB."""

@@ -1,0 +1,88 @@
+"""Opens the program's SQLite file under CACHE_DIR and brings its tables up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from core.errors import StoreError
+
+_VERSIONS = (
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL, server TEXT NOT NULL, set_name TEXT NOT NULL, kind TEXT NOT NULL,
+        from_state TEXT NOT NULL, to_state TEXT NOT NULL, rule TEXT NOT NULL, reason TEXT NOT NULL,
+        prompt_id TEXT NOT NULL, seconds REAL
+    );
+    CREATE INDEX events_by_server ON events (server, at);
+    CREATE INDEX events_by_time ON events (at);
+    CREATE TABLE states (
+        server TEXT NOT NULL, set_name TEXT NOT NULL, state TEXT NOT NULL, rule TEXT NOT NULL,
+        reason TEXT NOT NULL, since REAL NOT NULL,
+        PRIMARY KEY (server, set_name)
+    ) WITHOUT ROWID;
+    CREATE TABLE submissions (
+        prompt_id TEXT PRIMARY KEY, server TEXT NOT NULL, set_name TEXT NOT NULL, key TEXT NOT NULL,
+        posted_at REAL NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0,
+        closed_at REAL, outcome TEXT, reason TEXT NOT NULL DEFAULT '', run_seconds REAL
+    );
+    -- One open submission a server, whichever process makes it: the index is what enforces it.
+    CREATE UNIQUE INDEX one_open_submission ON submissions (server) WHERE closed_at IS NULL;
+    CREATE INDEX submissions_by_set ON submissions (server, set_name, posted_at);
+    CREATE TABLE pauses (name TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
+    """,
+)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database, creating and upgrading it; raises StoreError saying what to do.
+
+    WAL lets the pages and the CLI read while the daemon writes. ``synchronous=NORMAL`` survives a kill -9
+    of the process; only a power failure may cost the last events.
+    """
+    try:
+        if read_only:
+            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+        else:
+            connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            _upgrade(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be opened: {error}; move it aside to start with an empty one") from None
+    return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    if _version(connection) == len(_VERSIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again under the lock: another process may have upgraded it meanwhile.
+        found = _version(connection)
+        if found > len(_VERSIONS):
+            raise StoreError(f"the database is of a newer version ({found}) of this program: upgrade the program")
+        for number, statements in enumerate(_VERSIONS[found:], start=found + 1):
+            # Not executescript: it would commit, and a kill in between would leave half a version.
+            for statement in _statements(statements):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(text: str) -> list[str]:
+    found, current = [], ""
+    for line in text.splitlines():
+        current += line + "\n"
+        if sqlite3.complete_statement(current):
+            found.append(current)
+            current = ""
+    return found
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
