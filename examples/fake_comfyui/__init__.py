@@ -1,8 +1,9 @@
 """A faithful fake of ComfyUI with Inspire Pack, on loopback, for tests, benchmarks and ``make demo``.
 
-It is a real HTTP server with a real queue and worker; only the models are missing. What it must reproduce:
+It is a real HTTP server with a real queue and worker; only the models are missing. What it reproduces:
 
-- ``POST /prompt`` in the answers of ComfyUI 0.3.64 and 0.12.1; ``POST /queue`` that answers 200 and queues nothing.
+- ``POST /prompt`` with the answers of ComfyUI 0.3.64 or 0.12.1; ``POST /queue``, which says 200 and queues
+  nothing.
 - Two caches that know nothing of each other. Node outputs are cached under the signature of a node, so that a
   warm-up which is submitted again after its keys were evicted succeeds and stores nothing (the no-op trap).
 - The backend cache: one LRU per tag, and a list that reorders it when read.
@@ -16,8 +17,10 @@ It is a real HTTP server with a real queue and worker; only the models are missi
         ...
         server.wait_until(lambda s: "sam3" in s.keys())
 
-Rooms: backend_cache, node_classes, graphs and images are pure or nearly so; engine is one process's memory; routes
-is HTTP; server and fleet are lives; faults and control are for tests; demo and __main__ are the command.
+A request's way: ``door`` (the port), ``dispatch`` (record, hold back, misbehave, authenticate), ``routes``
+(answers), ``engine`` (queue and worker), ``execution`` (one prompt) with ``graphs``, ``node_library`` and
+``backend_cache``. ``server`` and ``fleet`` are what tests hold; ``control``, ``demo`` and ``__main__`` serve
+other processes.
 """
 
 from __future__ import annotations

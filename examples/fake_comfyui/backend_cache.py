@@ -128,7 +128,7 @@ class BackendCache:
         return f"{strings}\n{numbers}\n{settings}"
 
     def apply_settings(self, text: str) -> None:
-        """The body of ``POST /inspire/cache/settings``. Raises ValueError with the text that the pack answers."""
+        """The body of ``POST /inspire/cache/settings``. Raises ValueError with the text that is answered."""
         lines = text.split(SETTINGS_SECTION)[-1].strip().split("\n")
         sizes: dict[str, int] = {}
         for line in lines:

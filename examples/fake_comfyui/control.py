@@ -1,8 +1,8 @@
-"""``/_fake/…``: what tests make a server do when it runs in another process. Served only with ``--control``.
+"""``/_fake/…``: what tests make a server do when it runs in another process. Only with ``--control``.
 
-``GET`` or ``POST /_fake/keys|requests|prompts|queue`` answer JSON. ``POST /_fake/<action>`` takes the keywords of the
-``FakeServer`` method of that name as a JSON object: restart, evict, clear_cache, store, busy, occupy, kill_worker,
-set_loader, misbehave (``body`` as text), behave.
+``GET /_fake/keys``, ``queue``, ``requests`` and ``prompts`` show. ``POST /_fake/<action>`` takes the keywords
+of the ``FakeServer`` method of that name as a JSON object: restart, evict, clear_cache, store, busy, occupy,
+kill_worker, set_loader, misbehave (``body`` as text), behave. The answer is ``{"ok": true, "result": …}``.
 """
 
 from __future__ import annotations

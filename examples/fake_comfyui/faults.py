@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +37,10 @@ class Misbehaviour:
     executes: bool = False
     times: int | None = None
 
+    @property
+    def replaces_answer(self) -> bool:
+        return self.drop or self.status is not None
+
 
 class Faults:
     """The misbehaviours of one server: route -> fault."""
@@ -46,7 +49,7 @@ class Faults:
         self._by_route: dict[tuple[str | None, str], Misbehaviour] = {}
 
     def set(self, route: str, fault: Misbehaviour) -> None:
-        """``route``: ``"/queue"``, ``"POST /prompt"``, or ``"*"`` for all; a trailing ``*`` matches any rest."""
+        """``route``: ``"/queue"``, ``"POST /prompt"``, ``"*"`` for all; a trailing ``*`` matches any rest."""
         self._by_route[_parse(route)] = fault
 
     def clear(self, route: str | None) -> None:
@@ -79,7 +82,3 @@ def _parse(route: str) -> tuple[str | None, str]:
     if match is None:
         raise ValueError(f"{route!r} is no route: '/queue', 'POST /prompt' or '*' is")
     return match[1], match[2]
-
-
-def recorded(method: str, path: str, client_id: str | None, body: bytes) -> RecordedRequest:
-    return RecordedRequest(method, path, time.monotonic(), client_id, body)

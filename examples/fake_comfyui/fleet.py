@@ -12,10 +12,10 @@ from examples.fake_comfyui.settings import Settings
 
 
 class FakeFleet:
-    """``count`` servers (``with FakeFleet(3, flavour="fork") as fleet``); keywords are fields of ``Settings``.
+    """``with FakeFleet(3, flavour="fork") as fleet``; keywords are fields of ``Settings``, the same for all.
 
-    ``settings``: one per server instead, or a function from its index. ``base_port`` 0 picks free ports, otherwise
-    the servers get consecutive ones.
+    ``settings``: one per server instead, or a function from its index. ``base_port`` 0 picks free ports,
+    otherwise the servers get consecutive ones.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """API-format graphs: what ``POST /prompt`` validates, and the signature under which outputs are cached.
 
-Pure functions. The order of checks, the error types and their texts are those that ComfyUI answers; a quirk is
-kept where a client can see it, and named at its line.
+Pure functions. The order of checks, the error types and their texts are those that ComfyUI answers; a quirk
+is kept where a client can see it, and named at its line.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def validate_prompt(
 
     ``modern`` chooses the dialect of ComfyUI 0.12 for an unknown class. ``shuffle`` orders the outputs: the
     original keeps them in a set of strings, whose order differs from process to process.
-    Raises TypeError for a graph that is no dict of nodes (a UI-format workflow), which the server answers with 500.
+    Raises TypeError for a graph that is no dict of nodes (most UI-format workflows): the server answers 500.
     """
     outputs: list[str] = []
     for node_id in graph:
@@ -151,7 +151,7 @@ def _check_value(
     inputs: dict[str, Any], name: str, value: Any, spec: InputSpec, files: ModelFiles, modern: bool
 ) -> dict[str, Any] | None:
     """Converts the value in place, as the original does (so history shows ``"512"`` as 512)."""
-    config = spec.config(files)
+    config: list[Any] | None = spec.config(files)
     convert = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}.get(spec.kind)
     if convert is not None:
         try:
@@ -191,7 +191,7 @@ def _check_value(
 
 
 def signatures(graph: Graph, changed: Callable[[str], object]) -> dict[str, tuple[object, ...]]:
-    """For each node what its output depends on: its class, all its inputs (declared or not) and its ancestors.
+    """For each node what its output depends on: its class, its inputs (declared or not) and its ancestors.
 
     Node ids and ``_meta`` are not part of it. ``changed(node_id)`` is the node's own idea of having changed.
     Raises KeyError for a node without inputs.
@@ -247,7 +247,8 @@ def _class_missing(node_id: str, node: Any, modern: bool) -> dict[str, Any]:
     if not modern:
         message = "Cannot execute because a node is missing the class_type property."
         return _error("invalid_prompt", message, details)
-    message = f"Node '{_title(node, node_id)}' has no class_type. The workflow may be corrupted or a custom node is missing."
+    message = f"Node '{_title(node, node_id)}' has no class_type."
+    message += " The workflow may be corrupted or a custom node is missing."
     return _error("missing_node_type", message, details, node_id=node_id, class_type=None)
 
 

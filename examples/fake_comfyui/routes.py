@@ -1,22 +1,18 @@
-"""The HTTP answers of a fake server: one function per route, chosen by a dict.
+"""What the routes of a fake server answer: one function per route, chosen by a dict.
 
 No aiohttp Application: its router costs more than most answers here, and a fleet of thousands needs none.
-Every route exists under ``/api`` too. GET routes answer HEAD as well, *with their effect*: that is how a HEAD of
-``/inspire/cache/clear`` empties the cache.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from examples.fake_comfyui.engine import Engine
-from examples.fake_comfyui.faults import Misbehaviour, recorded
 
 if TYPE_CHECKING:
     from examples.fake_comfyui.server import FakeServer
@@ -44,96 +40,25 @@ class Call:
 Route = Callable[[Call], web.StreamResponse]
 
 
-async def answer(server: FakeServer, request: web.BaseRequest) -> web.StreamResponse:
-    """One request from arrival to answer: record, hold back while busy, misbehave, authenticate, act."""
-    engine = server.engine
-    body = await request.content.read()
-    path = request.rel_url.raw_path
-    path = path[4:] if path.startswith("/api/") else path
-    if server.control and path.startswith("/_fake/"):
-        from examples.fake_comfyui.control import control
-
-        return await control(server, path, body)
-    server.record(lambda: recorded(request.method, _with_query(path, request), _client_id(body), body))
-
-    # A client may give up here. Its request is executed all the same once the server is free again.
-    while (wait := server.busy_seconds()) > 0:
-        await asyncio.sleep(wait)
-    fault = server.faults.take(request.method, path) if server.faults else None
-    if fault is not None and not fault.executes:
-        await asyncio.sleep(fault.delay_seconds)
-        if fault.status is not None or fault.drop:
-            return await _misbehave(request, fault)
-    if engine.dead:  # the process that got this request is gone
-        return _abort(request)
-    if (
-        server.settings.token is not None
-        and (refusal := _refuse(server.settings.token, path, request)) is not None
-    ):
-        return refusal
-    if path == "/ws":
-        return await _websocket(server, request)
-    response = _dispatch(Call(server, engine, request, body), path)
-    if fault is not None and fault.executes:
-        await asyncio.sleep(fault.delay_seconds)
-        if fault.status is not None or fault.drop:
-            return await _misbehave(request, fault)
-    return response
-
-
-def _dispatch(call: Call, path: str) -> web.StreamResponse:
-    method = "GET" if call.request.method == "HEAD" else call.request.method
-    if method == "OPTIONS":
-        return web.Response()
-    route = _ROUTES.get((method, path))
-    if route is None and method == "GET":
-        head, _, tail = path.rpartition("/")
-        route = _ROUTES_WITH_NAME.get(head) if tail else None
-    if route is None or (path.startswith("/inspire/") and not _has_route(call.server, path)):
-        return _missing(method, path)
-    try:
-        return route(call)
-    except Trouble:
-        text = "500 Internal Server Error\n\nServer got itself in trouble"
-        response = web.Response(status=500, text=text)
-        response.force_close()
-        return response
-
-
-def _has_route(server: FakeServer, path: str) -> bool:
-    if server.settings.flavour == "plain":
-        return False
-    return path != "/inspire/cache/determine" or server.settings.flavour == "fork"
-
-
-def _missing(method: str, path: str) -> web.StreamResponse:
-    """An unknown path falls through to the static files of the web page, which know only GET and HEAD."""
-    if method == "GET":
-        response = web.Response(status=404, headers={"Content-Type": "application/octet-stream"})
-        response.enable_chunked_encoding()
-        return response
-    allowed = "GET,HEAD,POST" if ("POST", path) in _ROUTES else "GET,HEAD"
-    return web.Response(status=405, text="405: Method Not Allowed", headers={"Allow": allowed})
-
-
-# --- ComfyUI ----------------------------------------------------------------------------------------------------
-
-
 def _post_prompt(call: Call) -> web.StreamResponse:
     data, engine = call.json(), call.engine
+    if isinstance(data, list | str):
+        data = {}  # the original asks only whether "prompt" is in it
     try:
         if "number" in data:
             number = float(data["number"])
         else:
-            number = -engine.number if "front" in data and data["front"] else engine.number
+            number = -engine.number if data.get("front") else engine.number
             engine.number += 1  # also for a prompt that turns out to be invalid
         if "prompt" not in data:
             error = {"type": "no_prompt", "message": "No prompt provided", "details": "No prompt provided"}
-            return _json({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
+            return json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
         graph, prompt_id = data["prompt"], str(data.get("prompt_id", call.server.new_id()))
         validation = engine.validate(graph, data.get("partial_execution_targets"))
         if validation.error is not None:
-            return _json({"error": validation.error, "node_errors": validation.node_errors}, status=400)
+            return json_response(
+                {"error": validation.error, "node_errors": validation.node_errors}, status=400
+            )
         extra = data.get("extra_data", {})
         if "client_id" in data:
             extra["client_id"] = data["client_id"]
@@ -141,25 +66,27 @@ def _post_prompt(call: Call) -> web.StreamResponse:
     except (TypeError, ValueError, AttributeError) as problem:
         raise Trouble from problem
     call.server.prompt_accepted(prompt_id, number, graph, extra)
-    return _json({"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors})
+    return json_response({"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors})
 
 
 def _get_prompt(call: Call) -> web.StreamResponse:
     remaining = len(call.engine.pending) + len(call.engine.running)
-    return _json({"exec_info": {"queue_remaining": remaining}})
+    return json_response({"exec_info": {"queue_remaining": remaining}})
 
 
 def _get_queue(call: Call) -> web.StreamResponse:
     running = [list(item) for item in call.engine.running.values()]
-    return _json({"queue_running": running, "queue_pending": [list(item) for item in call.engine.pending]})
+    return json_response(
+        {"queue_running": running, "queue_pending": [list(item) for item in call.engine.pending]}
+    )
 
 
 def _post_queue(call: Call) -> web.StreamResponse:
-    """Knows ``clear`` and ``delete`` only. Anything else, a ``prompt`` too, is 200 and empty, and does nothing."""
+    """Knows ``clear`` and ``delete`` only. Anything else, a ``prompt`` too, is an empty 200."""
     data = call.json()
-    if "clear" in data and data["clear"]:
+    if data.get("clear"):
         call.engine.clear_pending()
-    for prompt_id in data["delete"] if "delete" in data else ():
+    for prompt_id in data.get("delete", ()):
         call.engine.delete_pending(prompt_id)
     return web.Response()
 
@@ -171,20 +98,20 @@ def _get_history(call: Call) -> web.StreamResponse:
         start = int(call.query.get("offset", max(len(history) - newest, 0)))
     except ValueError as bad:
         raise Trouble from bad
-    return _json(dict(list(history.items())[start : start + newest]))
+    return json_response(dict(list(history.items())[start : start + newest]))
 
 
 def _get_history_of(call: Call) -> web.StreamResponse:
     prompt_id = _last_segment(call)
     entry = call.engine.history.get(prompt_id)
-    return _json({} if entry is None else {prompt_id: entry})
+    return json_response({} if entry is None else {prompt_id: entry})
 
 
 def _post_history(call: Call) -> web.StreamResponse:
     data = call.json()
-    if "clear" in data and data["clear"]:
+    if data.get("clear"):
         call.engine.history.clear()
-    for prompt_id in data["delete"] if "delete" in data else ():
+    for prompt_id in data.get("delete", ()):
         call.engine.history.pop(prompt_id, None)
     return web.Response()
 
@@ -217,18 +144,22 @@ def _system_stats(call: Call) -> web.StreamResponse:
         "argv": ["main.py", "--port", str(call.server.port)],
     }
     vram = {"vram_total": memory, "vram_free": memory // 2, "torch_vram_total": 0, "torch_vram_free": 0}
-    return _json({"system": system, "devices": [{"name": "cuda:0 fake", "type": "cuda", "index": 0, **vram}]})
+    return json_response(
+        {"system": system, "devices": [{"name": "cuda:0 fake", "type": "cuda", "index": 0, **vram}]}
+    )
 
 
 def _object_info(call: Call) -> web.StreamResponse:
     files = call.server.settings.files
-    return _json({name: each.object_info(files) for name, each in call.engine.classes.items()})
+    return json_response({name: each.object_info(files) for name, each in call.engine.classes.items()})
 
 
 def _object_info_of(call: Call) -> web.StreamResponse:
     name = _last_segment(call)
     node_class = call.engine.classes.get(name)
-    return _json({} if node_class is None else {name: node_class.object_info(call.server.settings.files)})
+    return json_response(
+        {} if node_class is None else {name: node_class.object_info(call.server.settings.files)}
+    )
 
 
 def _view(call: Call) -> web.StreamResponse:
@@ -246,30 +177,6 @@ def _view(call: Call) -> web.StreamResponse:
         return web.Response(status=404)
     disposition = {"Content-Disposition": f'filename="{filename}"', "Content-Type": "image/png"}
     return web.Response(body=file.read_bytes(), headers=disposition)
-
-
-async def _websocket(server: FakeServer, request: web.BaseRequest) -> web.StreamResponse:
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        text = 'No WebSocket UPGRADE hdr: None\n Can "Upgrade" only to "WebSocket".'
-        return web.Response(status=400, text=text)
-    socket = web.WebSocketResponse()
-    await socket.prepare(request)
-    client_id = request.rel_url.query.get("clientId") or server.new_id()
-    server.websockets[client_id] = socket
-    try:
-        remaining = len(server.engine.pending) + len(server.engine.running)
-        status = {"status": {"exec_info": {"queue_remaining": remaining}}, "sid": client_id}
-        await socket.send_json({"type": "status", "data": status})
-        async for message in socket:
-            if message.type == WSMsgType.ERROR:
-                break
-    finally:
-        if server.websockets.get(client_id) is socket:
-            del server.websockets[client_id]
-    return socket
-
-
-# --- Inspire Pack -----------------------------------------------------------------------------------------------
 
 
 def _cache_list(call: Call) -> web.StreamResponse:
@@ -312,7 +219,7 @@ def _cache_determine(call: Call) -> web.StreamResponse:
     return web.Response(text=f"{text}，已经自动在后台执行缓存模型工作流。")
 
 
-_ROUTES: dict[tuple[str, str], Route] = {
+ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/prompt"): _post_prompt,
     ("GET", "/prompt"): _get_prompt,
     ("GET", "/queue"): _get_queue,
@@ -331,62 +238,12 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/inspire/cache/determine"): _cache_determine,
 }
 # A name with a slash must come percent-encoded: as a raw path it has one segment too many, and is a 404.
-_ROUTES_WITH_NAME: dict[str, Route] = {"/history": _get_history_of, "/object_info": _object_info_of}
+NAMED_ROUTES: dict[str, Route] = {"/history": _get_history_of, "/object_info": _object_info_of}
 
 
-# --- helpers ----------------------------------------------------------------------------------------------------
-
-
-def _json(data: Any, status: int = 200) -> web.Response:
+def json_response(data: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, text=json.dumps(data), content_type="application/json")
 
 
 def _last_segment(call: Call) -> str:
     return unquote(call.request.rel_url.raw_path.rpartition("/")[2])
-
-
-def _with_query(path: str, request: web.BaseRequest) -> str:
-    return f"{path}?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else path
-
-
-def _client_id(body: bytes) -> str | None:
-    if b'"client_id"' not in body:
-        return None
-    try:
-        data = json.loads(body)
-    except ValueError:
-        return None
-    return data.get("client_id") if isinstance(data, dict) else None
-
-
-def _refuse(token: str, path: str, request: web.BaseRequest) -> web.StreamResponse | None:
-    """What the ComfyUI-Login node answers without its token: a browser is sent to a page that is 200 and HTML."""
-    page = "<!DOCTYPE html><html><head><title>Login</title></head><body><form method='post'></form></body></html>"
-    if path == "/login":
-        return web.Response(text=page, content_type="text/html")
-    if request.headers.get("Authorization") == f"Bearer {token}":
-        return None
-    if "text/html" in request.headers.get("Accept", ""):
-        return web.Response(status=302, headers={"Location": "/login"})
-    return _json({"error": "Authentication required."}, status=401)
-
-
-async def _misbehave(request: web.BaseRequest, fault: Misbehaviour) -> web.StreamResponse:
-    if fault.drop or fault.status is None:
-        return _abort(request)
-    headers = {"Content-Type": "text/plain; charset=utf-8", **fault.headers}
-    if fault.declared_length is None:
-        return web.Response(status=fault.status, body=fault.body, headers=headers)
-    response = web.StreamResponse(status=fault.status, headers=headers)
-    response.content_length = fault.declared_length
-    await response.prepare(request)
-    await response.write(fault.body)
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-def _abort(request: web.BaseRequest) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()

@@ -1,31 +1,33 @@
 """One fake ComfyUI: its address, its life (start, stop, restart), and what tests make it do.
 
-Methods without ``async`` may be called from any thread and return when the thing has happened; ``start``, ``stop``,
-``restart``, ``black_hole`` and ``close`` from any thread but the loop's own.
+Methods without ``async`` may be called from any thread and return when the thing has happened; ``start``,
+``stop``, ``restart``, ``black_hole`` and ``close`` from any thread but the loop's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
-from examples.fake_comfyui import routes
 from examples.fake_comfyui.backend_cache import Key
+from examples.fake_comfyui.dispatch import answer
+from examples.fake_comfyui.door import Door
 from examples.fake_comfyui.engine import Engine
 from examples.fake_comfyui.faults import Faults, Misbehaviour, RecordedRequest
 from examples.fake_comfyui.loop_thread import LoopThread
 from examples.fake_comfyui.settings import Loader, Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class AcceptedPrompt:
 class FakeServer:
     """A server of its own (``with FakeServer(flavour="fork") as server``), or one of a ``FakeFleet``.
 
-    Keywords are fields of ``Settings``. ``port`` 0 picks a free one, which stays the server's through restarts.
+    Keywords are fields of ``Settings``. ``port`` 0 picks a free one, which it keeps through restarts.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class FakeServer:
             if not hasattr(self.settings, name):
                 raise TypeError(f"a fake server has no setting {name!r}")
             setattr(self.settings, name, value)
-        self.host, self.port, self.control = host, port, control
+        self.control = control
         self.faults = Faults()
         self.websockets: dict[str, web.WebSocketResponse] = {}
         self._owns_thread, self._thread = thread is None, thread
@@ -68,17 +70,18 @@ class FakeServer:
         self._prompts: list[AcceptedPrompt] = []
         self._temporary: Path | None = None
         self._busy_until = 0.0
-        self._reserved: socket.socket | None = None
-        self._black_hole: list[socket.socket] = []
-        self._listener: asyncio.Server | None = None
-        self._http: web.Server | None = None
+        self._door = Door(host, port)
+        self._reopening: asyncio.TimerHandle | None = None
         self.engine = self._new_engine()
 
-    # --- life ---------------------------------------------------------------------------------------------------
+    @property
+    def port(self) -> int:
+        """0 until the first start, when a free one was asked for."""
+        return self._door.port
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self._door.host}:{self._door.port}"
 
     def __enter__(self) -> Self:
         if self._thread is None:
@@ -119,80 +122,39 @@ class FakeServer:
             self._thread = None
 
     async def open(self) -> None:
-        if self._listener is not None:
-            return
-        self._fill_no_more()
-        listening = self._reserved or self._bind()
-        self._reserved = None
-        self._http = web.Server(lambda request: routes.answer(self, request), access_log=None)
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._http, sock=listening, backlog=256
-        )
+        await self._door.open(lambda request: answer(self, request))
 
     async def halt(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-            self._reserved = self._bind()  # bound without listening: refuses, and nobody else gets the port
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._door.refuse()
         self.engine.shut_down()
         self.engine = self._new_engine()
         self._busy_until = 0.0
         self.websockets = {}
-        if self._http is not None:
-            for connection in self._http.connections:
-                if connection.transport is not None:
-                    connection.transport.abort()
 
     def _open_later(self, down_seconds: float) -> None:
         thread = self._live_thread()
-        thread.loop.call_later(down_seconds, lambda: thread.spawn(self.open()))
+        self._reopening = thread.loop.call_later(down_seconds, lambda: thread.spawn(self.open()))
 
     async def dispose(self) -> None:
         await self.halt()
-        self._fill_no_more()
-        if self._reserved is not None:
-            self._reserved.close()
-            self._reserved = None
+        self._door.release()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
 
     def black_hole(self) -> None:
         """From now on connects are neither accepted nor refused: they time out. ``start()`` ends it."""
-        self._run(self._swallow())
 
-    async def _swallow(self) -> None:
-        await self.halt()
-        listening = self._reserved or self._bind()
-        self._reserved = None
-        listening.listen(0)
-        self._black_hole = [listening]
-        for _ in range(4):  # fills the queue of not yet accepted connections; Linux then drops every SYN
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex((self.host, self.port))
-            self._black_hole.append(filler)
+        async def swallow() -> None:
+            await self.halt()
+            self._door.swallow()
 
-    def _fill_no_more(self) -> None:
-        for each in self._black_hole[1:]:
-            each.close()
-        if self._black_hole:
-            self._black_hole[0].close()
-            self._reserved = self._bind()
-            self._black_hole = []
-
-    def _bind(self) -> socket.socket:
-        bound = socket.socket()
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)
-        bound.bind((self.host, self.port))
-        self.port = bound.getsockname()[1]
-        return bound
+        self._run(swallow())
 
     def _new_engine(self) -> Engine:
         return Engine(self.settings, self.output_root, self._emit, self._hold)
-
-    # --- what tests look at -------------------------------------------------------------------------------------
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -213,12 +175,12 @@ class FakeServer:
 
     def queue(self) -> tuple[list[str], list[str]]:
         """Ids: running, and pending in the order in which they will run."""
-        return self._call(
-            lambda: (
-                [item[1] for item in self.engine.running.values()],
-                [i[1] for i in sorted(self.engine.pending)],
-            )
-        )
+
+        def ids() -> tuple[list[str], list[str]]:
+            running, pending = self.engine.running.values(), sorted(self.engine.pending)
+            return [item[1] for item in running], [item[1] for item in pending]
+
+        return self._call(ids)
 
     def wait_until(self, predicate: Callable[[FakeServer], object], deadline_seconds: float = 5.0) -> None:
         """Raises TimeoutError when the predicate is not true by then."""
@@ -231,11 +193,14 @@ class FakeServer:
     def wait_idle(self, deadline_seconds: float = 5.0) -> None:
         self.wait_until(lambda server: server.queue() == ([], []), deadline_seconds)
 
-    # --- what tests do to it ------------------------------------------------------------------------------------
-
     def store(self, *keys: Key, tag: str = "") -> None:
         """Put keys in the backend cache without any prompt."""
-        self._call(lambda: [self.engine.backend_cache.store(key, tag, "stored by the test") for key in keys])
+
+        def store_all() -> None:
+            for key in keys:
+                self.engine.backend_cache.store(key, tag, "stored by the test")
+
+        self._call(store_all)
 
     def evict(self, key: Key) -> None:
         """Raises KeyError when the key is absent."""
@@ -267,7 +232,7 @@ class FakeServer:
         message: str = "Error while loading the model",
         holds_lock: bool = False,
     ) -> None:
-        """How one loader class behaves from now on, or all that are not set. ``fail``: for ever, or so many times."""
+        """How one loader class behaves from now on, or all others. ``fail``: for ever, or so many times."""
         failures = -1 if fail is True else int(fail)
         loader = Loader(seconds, failures, message, holds_lock)
         if class_type is None:
@@ -283,11 +248,8 @@ class FakeServer:
         """End the misbehaviour of one route, or of all."""
         self._call(lambda: self.faults.clear(route))
 
-    # --- for the routes (on the loop) ---------------------------------------------------------------------------
-
-    def record(self, make: Callable[[], RecordedRequest]) -> None:
-        if self.settings.keep_requests:
-            self._requests.append(make())
+    def record(self, request: RecordedRequest) -> None:
+        self._requests.append(request)
 
     def prompt_accepted(self, prompt_id: str, number: float, graph: Any, extra_data: Any) -> None:
         self._prompts.append(AcceptedPrompt(prompt_id, number, graph, extra_data, time.monotonic()))
@@ -326,12 +288,10 @@ class FakeServer:
             if target is not None and not target.closed:
                 self._live_thread().spawn(_send(target, {"type": event, "data": data}))
 
-    # --- threads ------------------------------------------------------------------------------------------------
-
-    def _call(self, function: Callable[[], Any]) -> Any:
+    def _call(self, function: Callable[[], T]) -> T:
         return self._live_thread().call(function)
 
-    def _run(self, coroutine: Any) -> Any:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._live_thread().run(coroutine)
 
     def _live_thread(self) -> LoopThread:

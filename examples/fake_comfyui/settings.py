@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from examples.fake_comfyui.backend_cache import SHIPPED_TAG_SIZES
-from examples.fake_comfyui.node_classes import SAMPLE_FILES, ModelFiles
+from examples.fake_comfyui.node_classes import ModelFiles
+from examples.fake_comfyui.node_library import SAMPLE_FILES
 
 Flavour = Literal["stock", "fork", "plain"]
-"""Inspire Pack as published; with the fork's ``/inspire/cache/determine`` on top; ComfyUI without the pack."""
+"""Inspire Pack as published; with the fork's ``/inspire/cache/determine``; ComfyUI without the pack."""
 
 Dialect = Literal["old", "new"]
 """ComfyUI 0.3.64 or 0.12.1, where their answers differ."""
 
 DetermineMode = Literal["starts", "claims", "silent"]
-"""With keys missing, the fork's route really starts the warm-up workflow; only says so; does not even say so."""
+"""With keys missing, the fork's route really starts the warm-up; only says so; does not even say so."""
 
 
 @dataclass
