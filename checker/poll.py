@@ -21,6 +21,7 @@ from core.fleet import Server
 from core.model import (
     Action,
     Decision,
+    Event,
     Memory,
     Observation,
     Outcome,
@@ -152,9 +153,13 @@ class Checker:
             observed, before = observations[each.warmup.name], each.memory
             decision = self._decide(track, each, observed, now)
             after = advance(before, observed, decision, each.policy, now, random.random())
-            decision, after = await self._act(track, each, decision, after)
+            self._close(track, each, decision)
             each.observation, each.decision, each.memory = observed, decision, after
+            # Written down before it is acted upon, so that the log tells what led to what.
             self._record(track, each, before, now, wall)
+            if decision.action in (Action.SUBMIT, Action.WITHDRAW):
+                await self._act(track, each, decision)
+                self._record(track, each, after, now, wall)
         self._report(track, observations.values())
 
     # -- decide ------------------------------------------------------------------------------------------
@@ -181,74 +186,72 @@ class Checker:
 
     # -- submit ------------------------------------------------------------------------------------------
 
-    async def _act(
-        self, track: ServerTrack, each: SetTrack, decision: Decision, memory: Memory
-    ) -> tuple[Decision, Memory]:
-        """Do what was decided; return the decision and the memory as the server's answer left them."""
-        if decision.closes is not None and each.memory.submission is not None:
-            self._close(track, each, each.memory.submission, decision.closes, decision.reason)
-            if decision.closes is Outcome.VERIFIED:
-                each.good_run = (each.memory.submission.prompt_id, time.time())
-        if decision.action is Action.WITHDRAW and each.memory.submission is not None:
+    async def _act(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
+        """Do what was decided, and leave the set's decision and memory as the server's answer makes them."""
+        if decision.action is Action.WITHDRAW:
             try:
-                await track.client.withdraw(each.memory.submission.prompt_id)
+                await track.client.withdraw(decision.prompt_id)
             except ServerError as error:
-                log.warning("withdraw failed server=%s %s", track.server.name, error)
-        if decision.action is not Action.SUBMIT:
-            return decision, memory
-        if self._dry_run:
+                log.warning("withdraw failed server=%s: %s", track.server.name, error)
+        elif self._dry_run:
             what = f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
-            shown = replace(
-                decision, action=Action.NONE, rule="dry_run", reason=f"{decision.reason}; would submit {what}",
-                look_again_seconds=None,
-            )  # fmt: skip
-            return shown, replace(memory, rule=shown.rule)
-        return await self._submit(track, each, decision, memory)
+            self._say(each, decision, "dry_run", f"{decision.reason}; would submit {what}", None)
+        else:
+            await self._submit(track, each, decision)
 
-    async def _submit(
-        self, track: ServerTrack, each: SetTrack, decision: Decision, memory: Memory
-    ) -> tuple[Decision, Memory]:
+    async def _submit(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
         name, now, wall = track.server.name, time.monotonic(), time.time()
         # Taken before the first await: another server's coroutine must see this place as gone.
-        self._next_start_at = (
-            self._next_start_at if name in self._warming else now + self._limits.warmup_start_gap_seconds
-        )
+        if name not in self._warming:
+            self._next_start_at = now + self._limits.warmup_start_gap_seconds
         self._warming[name] = track.server.group.name
         prompt_id = str(uuid.uuid4())
         submission, outcome, reason = await submit(
             track, each, decision, self._journal,
-            prompt_id=prompt_id, client_id=self._client_id, forced=memory.forced, now=now, wall=wall,
+            prompt_id=prompt_id, client_id=self._client_id, forced=each.memory.forced, now=now, wall=wall,
         )  # fmt: skip
         if outcome is not None:
-            self._close(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
-            shown = replace(
-                decision, action=Action.WAIT, state=State.FAILED, rule=outcome.value, reason=reason,
-                look_again_seconds=None,
-            )  # fmt: skip
-            after = failed(memory, reason, each.policy, time.monotonic(), random.random())
-            return shown, replace(after, state=State.FAILED, rule=shown.rule, since=now)
+            self._finish(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
+            each.memory = failed(each.memory, reason, each.policy, time.monotonic(), random.random())
+            self._say(each, decision, outcome.value, reason, None, State.FAILED)
+            return
         if submission is None:
-            shown = replace(
-                decision, action=Action.WAIT, rule="not_sent", reason=f"{decision.reason}; {reason}",
-                look_again_seconds=each.policy.follow_seconds,
-            )  # fmt: skip
-            return shown, replace(memory, rule=shown.rule)
+            self._say(each, decision, "not_sent", f"{decision.reason}; {reason}", each.policy.follow_seconds)
+            return
         if submission.prompt_id == prompt_id:
             self._submitted_total += 1
             each.last_submitted_at = wall
             if submission.confirmed:
                 self._written(lambda: self._journal.confirm_submission(prompt_id))
+        each.memory = replace(each.memory, submission=submission, forced=False)
         what = f"for {submission.key!r}" if submission.key is not None else "for the whole workflow"
-        shown = replace(
-            decision, action=Action.WAIT, state=State.QUEUED, rule="submitted",
-            reason=f"submission {submission.prompt_id} {what}: {reason}", look_again_seconds=0.0,
-        )  # fmt: skip
-        return shown, replace(
-            memory, state=State.QUEUED, rule=shown.rule, submission=submission, forced=False,
-            since=memory.since if memory.state is State.QUEUED else now,
-        )  # fmt: skip
+        self._say(each, decision, "submitted", f"submission {submission.prompt_id} {what}: {reason}", 0.0, State.QUEUED)
 
-    def _close(self, track: ServerTrack, each: SetTrack, submission: Submission, outcome: Outcome, reason: str) -> None:
+    def _say(
+        self, each: SetTrack, decision: Decision, rule: str, reason: str, look_again: float | None,
+        state: State | None = None,
+    ) -> None:  # fmt: skip
+        """Replace what was decided by what came of it."""
+        state = state or decision.state
+        each.decision = replace(
+            decision, action=Action.WAIT, state=state, rule=rule, reason=reason, closes=None, loss="",
+            look_again_seconds=look_again,
+        )  # fmt: skip
+        since = each.memory.since if each.memory.state is state else time.monotonic()
+        each.memory = replace(each.memory, state=state, rule=rule, since=since)
+
+    def _close(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
+        """End the open submission on record where the decision says that it has ended."""
+        submission = each.memory.submission
+        if decision.closes is None or submission is None:
+            return
+        self._finish(track, each, submission, decision.closes, decision.reason)
+        if decision.closes is Outcome.VERIFIED:
+            each.good_run = (submission.prompt_id, time.time())
+
+    def _finish(
+        self, track: ServerTrack, each: SetTrack, submission: Submission, outcome: Outcome, reason: str
+    ) -> None:
         now, wall = time.monotonic(), time.time()
         event = closing_event(track.server.name, each.warmup.name, submission, outcome, reason, now, wall)
         run = now - submission.running_since if submission.running_since is not None else None

@@ -274,8 +274,9 @@ class Decision:
     """What was decided for one set on one server, and why.
 
     ``rule`` is a stable name for programs and the event log, ``reason`` a sentence for people. ``key`` is
-    what to submit (None: the whole workflow). ``closes`` ends the open submission. ``loss`` is "restart" or
-    "eviction" when keys that were there are gone. ``look_again_seconds`` asks for a poll before the interval.
+    what to submit (None: the whole workflow), ``prompt_id`` what to withdraw. ``closes`` ends the open
+    submission. ``loss`` is "restart" or "eviction" when keys that were there are gone. ``look_again_seconds``
+    asks for a poll before the interval.
     """
 
     action: Action
@@ -284,6 +285,7 @@ class Decision:
     reason: str
     key: Key | None = None
     front: bool = False
+    prompt_id: str = ""
     closes: Outcome | None = None
     loss: str = ""
     look_again_seconds: float | None = None

@@ -113,9 +113,11 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
             Action.WAIT, State.NEEDS_SUBMISSION, rule, f"missing: {missing}; {reason}", closes=closes, loss=loss
         )
     key = next((key for key in cache.missing if key in policy.storable), None)
+    # The next key of a warm-up that is under way is no new need: the set stays queued.
+    state, rule = (State.QUEUED, "next_key") if closes is Outcome.VERIFIED else (State.NEEDS_SUBMISSION, "submit")
     return Decision(
-        Action.SUBMIT, State.NEEDS_SUBMISSION, "submit", f"missing: {missing}", key=key,
-        front=policy.priority == "front", closes=closes, loss=loss, look_again_seconds=0.0,
+        Action.SUBMIT, state, rule, f"missing: {missing}", key=key, front=policy.priority == "front",
+        closes=closes, loss=loss, look_again_seconds=0.0,
     )  # fmt: skip
 
 
@@ -155,7 +157,8 @@ def _follow(
                 reason = f"{what} is withdrawn: another cache keeper's {prompt.prompt_id} is ahead with the same keys"
                 withdrawn = Outcome.WITHDRAWN
                 return withdrawn, Decision(
-                    Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, closes=withdrawn,
+                    Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, prompt_id=submission.prompt_id,
+                    closes=withdrawn,
                     look_again_seconds=policy.follow_seconds,
                 )  # fmt: skip
         ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
@@ -181,11 +184,8 @@ def _failed(outcome: Outcome, reason: str) -> tuple[Outcome, Decision]:
     return outcome, Decision(Action.WAIT, State.FAILED, outcome.value, reason, closes=outcome)
 
 
-def _look_again(
-    action: Action, state: State, rule: str, reason: str, policy: Policy, *,
-    closes: Outcome | None = None, loss: str = "",
-) -> Decision:  # fmt: skip
-    return Decision(action, state, rule, reason, closes=closes, loss=loss, look_again_seconds=policy.follow_seconds)
+def _look_again(action: Action, state: State, rule: str, reason: str, policy: Policy) -> Decision:
+    return Decision(action, state, rule, reason, look_again_seconds=policy.follow_seconds)
 
 
 def _loss(observed: Observation, memory: Memory) -> str:

@@ -25,16 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         chosen = [flavours[index % len(flavours)] for index in range(options.servers)]
         settings = [sample_settings(flavour, options.load_seconds) for flavour in chosen]
-    fleet = FakeFleet(
-        options.servers, base_port=options.base_port, control=options.control, settings=settings
-    )
+    fleet = FakeFleet(options.servers, base_port=options.base_port, control=options.control, settings=settings)
     try:
         fleet.start()
     except OSError as taken:
         ports = f"{options.base_port}–{options.base_port + options.servers - 1}"
-        print(
-            f"fake ComfyUI: a port of {ports} is taken ({taken.strerror}); try --base-port 0", file=sys.stderr
-        )
+        print(f"fake ComfyUI: a port of {ports} is taken ({taken.strerror}); try --base-port 0", file=sys.stderr)
         return 1
     try:
         for index, server in enumerate(fleet):

@@ -17,9 +17,7 @@ WARMUP_WORKFLOW = Path(__file__).parent.parent / "warmup.json"
 def warmup() -> tuple[dict[str, Any], list[str]]:
     """The sample warm-up workflow and the keys that it stores."""
     graph: dict[str, Any] = json.loads(WARMUP_WORKFLOW.read_text(encoding="utf-8"))
-    keys = [
-        node["inputs"]["key"] for node in graph.values() if node["class_type"].startswith("CacheBackendData")
-    ]
+    keys = [node["inputs"]["key"] for node in graph.values() if node["class_type"].startswith("CacheBackendData")]
     return graph, keys
 
 

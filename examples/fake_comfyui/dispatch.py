@@ -153,6 +153,4 @@ def _recorded(request: web.BaseRequest, path: str, body: bytes) -> RecordedReque
             client_id = json.loads(body).get("client_id")
         except (ValueError, AttributeError):
             pass  # whatever was posted, it is no prompt with a client id
-    return RecordedRequest(
-        request.method, f"{path}?{query}" if query else path, time.monotonic(), client_id, body
-    )
+    return RecordedRequest(request.method, f"{path}?{query}" if query else path, time.monotonic(), client_id, body)

@@ -124,12 +124,7 @@ class Execution:
             ready = [node_id for node_id, sources in waiting_for.items() if not sources]
             if not ready:
                 raise DependencyCycle(next(iter(waiting_for)))
-            feeding = {
-                each
-                for node_id, sources in waiting_for.items()
-                if self._is_output(node_id)
-                for each in sources
-            }
+            feeding = {each for node_id, sources in waiting_for.items() if self._is_output(node_id) for each in sources}
             output = next((each for each in ready if self._is_output(each)), None)
             chosen = output or next((each for each in ready if each in feeding), ready[0])
             yield chosen

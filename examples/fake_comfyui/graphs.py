@@ -19,10 +19,7 @@ Classes = Mapping[str, NodeClass]
 def is_link(value: object) -> bool:
     """``["node id", slot]``."""
     return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int | float)
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
     )
 
 
@@ -122,9 +119,7 @@ def _check_node(
         if len(value) != 2:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             errors.append(
-                _input_error(
-                    "bad_linked_input", message, name, name, input_config=config, received_value=value
-                )
+                _input_error("bad_linked_input", message, name, name, input_config=config, received_value=value)
             )
             continue
         source = classes[graph[value[0]]["class_type"]]
@@ -136,9 +131,7 @@ def _check_node(
             errors.append(_input_error("return_type_mismatch", message, details, name, **extra))
             continue
         try:
-            upstream_valid = (
-                _check_node(graph, value[0], classes, files, checked, modern)[0] and upstream_valid
-            )
+            upstream_valid = _check_node(graph, value[0], classes, files, checked, modern)[0] and upstream_valid
         except (KeyError, IndexError, TypeError, ValueError, RecursionError) as problem_inside:
             upstream_valid = False
             reason = _exception("exception_during_inner_validation", "inner node", problem_inside)
@@ -169,14 +162,10 @@ def _check_value(
     smallest, biggest = spec.options.get("min"), spec.options.get("max")
     if smallest is not None and value < smallest:
         message = f"Value {value} smaller than min of {smallest}"
-        return _input_error(
-            "value_smaller_than_min", message, name, name, input_config=config, received_value=value
-        )
+        return _input_error("value_smaller_than_min", message, name, name, input_config=config, received_value=value)
     if biggest is not None and value > biggest:
         message = f"Value {value} bigger than max of {biggest}"
-        return _input_error(
-            "value_bigger_than_max", message, name, name, input_config=config, received_value=value
-        )
+        return _input_error("value_bigger_than_max", message, name, name, input_config=config, received_value=value)
     choices = spec.choices_among(files)
     # Quirk: before 0.12 a combo in the newer notation is not checked at all.
     if choices is None or value in choices or (spec.named_combo and not modern):
@@ -200,9 +189,7 @@ def signatures(graph: Graph, changed: Callable[[str], object]) -> dict[str, tupl
     for node_id in graph:
         ancestors: dict[str, int] = {}
         _collect_ancestors(graph, node_id, ancestors)
-        result[node_id] = tuple(
-            _own_signature(graph, each, ancestors, changed) for each in [node_id, *ancestors]
-        )
+        result[node_id] = tuple(_own_signature(graph, each, ancestors, changed) for each in [node_id, *ancestors])
     return result
 
 

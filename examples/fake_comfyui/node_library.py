@@ -86,9 +86,7 @@ def diffusion_model_key(inputs: Mapping[str, Any]) -> str:
 def text_encoder_key(inputs: Mapping[str, Any]) -> str:
     """Blank models take part in the name as the combo's own word ``None``."""
     names = [str(inputs.get(f"model_name{number}")) for number in (1, 2, 3)]
-    return _shared_key(
-        inputs, "_".join([*names, str(inputs.get("type")), str(inputs.get("device", "default"))])
-    )
+    return _shared_key(inputs, "_".join([*names, str(inputs.get("type")), str(inputs.get("device", "default"))]))
 
 
 def _load_shared(key_of: Callable[[Mapping[str, Any]], str], tag: str) -> Run:

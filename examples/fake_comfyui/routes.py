@@ -56,9 +56,7 @@ def _post_prompt(call: Call) -> web.StreamResponse:
         graph, prompt_id = data["prompt"], str(data.get("prompt_id", call.server.new_id()))
         validation = engine.validate(graph, data.get("partial_execution_targets"))
         if validation.error is not None:
-            return json_response(
-                {"error": validation.error, "node_errors": validation.node_errors}, status=400
-            )
+            return json_response({"error": validation.error, "node_errors": validation.node_errors}, status=400)
         extra = data.get("extra_data", {})
         if "client_id" in data:
             extra["client_id"] = data["client_id"]
@@ -76,9 +74,7 @@ def _get_prompt(call: Call) -> web.StreamResponse:
 
 def _get_queue(call: Call) -> web.StreamResponse:
     running = [list(item) for item in call.engine.running.values()]
-    return json_response(
-        {"queue_running": running, "queue_pending": [list(item) for item in call.engine.pending]}
-    )
+    return json_response({"queue_running": running, "queue_pending": [list(item) for item in call.engine.pending]})
 
 
 def _post_queue(call: Call) -> web.StreamResponse:
@@ -144,9 +140,7 @@ def _system_stats(call: Call) -> web.StreamResponse:
         "argv": ["main.py", "--port", str(call.server.port)],
     }
     vram = {"vram_total": memory, "vram_free": memory // 2, "torch_vram_total": 0, "torch_vram_free": 0}
-    return json_response(
-        {"system": system, "devices": [{"name": "cuda:0 fake", "type": "cuda", "index": 0, **vram}]}
-    )
+    return json_response({"system": system, "devices": [{"name": "cuda:0 fake", "type": "cuda", "index": 0, **vram}]})
 
 
 def _object_info(call: Call) -> web.StreamResponse:
@@ -157,9 +151,7 @@ def _object_info(call: Call) -> web.StreamResponse:
 def _object_info_of(call: Call) -> web.StreamResponse:
     name = _last_segment(call)
     node_class = call.engine.classes.get(name)
-    return json_response(
-        {} if node_class is None else {name: node_class.object_info(call.server.settings.files)}
-    )
+    return json_response({} if node_class is None else {name: node_class.object_info(call.server.settings.files)})
 
 
 def _view(call: Call) -> web.StreamResponse:
