@@ -123,9 +123,7 @@ def _after_end(child: Child, code: int, now: float) -> Child:
         return child._replace(state=State.EXITED, deadline=None, running_since=None)
     if code == EXIT_CONFIG:
         return child._replace(state=State.FATAL, deadline=None, running_since=None)
-    healthy = (
-        child.running_since is not None and now - child.running_since >= child.limits.healthy_after_seconds
-    )
+    healthy = child.running_since is not None and now - child.running_since >= child.limits.healthy_after_seconds
     failures = 1 if healthy else child.failures + 1
     return child._replace(
         state=State.BACKOFF,
