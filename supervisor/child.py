@@ -100,7 +100,8 @@ class MainProcess:
 
     def signal(self, number: int) -> None:
         """Signal main alone. It is our child and not reaped, so the PID is surely its own."""
-        self._process.send_signal(number)
+        # Not Popen.send_signal: that reaps a main which has just died, behind the back of ``ended``.
+        os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Ask main to end: the leash for one that looks at it, SIGTERM for one that sleeps."""

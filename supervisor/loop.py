@@ -15,7 +15,7 @@ import traceback
 from types import FrameType
 
 from core.control import Beat, Control, Ready
-from core.restart import Action, Child, Ended, Event, State, first_child, next_state
+from core.restart import Action, Child, Ended, Event, State, backoff_seconds, first_child, next_state
 from supervisor.child import READ_BYTES, MainProcess, Splitter, describe_end
 from supervisor.files import files_in, read_pid, remove, same_file, write_atomically, write_state
 from supervisor.handover import Handover
@@ -252,8 +252,8 @@ class Supervisor:
             lacks = "did not become ready" if before.state is State.STARTING else "made no progress"
             self._log.line(f"Main program {lacks} for {waited:g} s: asking for its stacks (SIGABRT), then killing it")
         elif state is State.BACKOFF:
-            pause = (self._child.deadline or 0) - time.monotonic()
-            text = f"Main program {self._last_end or 'could not be started'}; restart in {pause:.3g} s"
+            pause = backoff_seconds(limits, self._child.failures)
+            text = f"Main program {self._last_end or 'could not be started'}; restart in {pause:g} s"
             self._log.line(text)
             self._systemd.tell(f"STATUS={text}")
             self._report.failure(self._with_last_words(f"{text}. To stop trying: python daemon.py stop"))
