@@ -122,6 +122,25 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def cache_dir(root: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Return CACHE_DIR alone: a running daemon must be found and stopped though other values have become wrong.
+
+    Raises ConfigError when CACHE_DIR itself cannot be known.
+    """
+    root = root.resolve()
+    environ = os.environ if environ is None else environ
+    written, _, problems = _read_dotenv(root / ".env")
+    values, found = settings.parse({**written, **environ})
+    problems += [problem for problem in found if problem.key == "CACHE_DIR"]
+    try:
+        path = _path(values.get("cache_dir", ""), root)
+    except Invalid as invalid:
+        problems.append(Problem("CACHE_DIR", values["cache_dir"], str(invalid)))
+    if problems:
+        raise ConfigError(problems)
+    return path or root
+
+
 def systemd_environment(environ: Mapping[str, str] | None = None) -> tuple[str | None, float | None]:
     """Return systemd's notify socket and watchdog interval in seconds, each None when systemd gave none.
 

@@ -9,6 +9,8 @@
     │   └── BadAnswer            answered something else than asked for (status, HTML, cut body, not JSON)
     │       ├── NoSuchRoute        404: this server does not have the route
     │       └── PromptRejected     POST /prompt was refused; carries the server's own words
+    ├── DaemonError            the daemon cannot start, be asked or be stopped; carries the exit code
+    │   └── AlreadyRunning       another one holds CACHE_DIR; exit code 75
     ├── RefusedTarget          a cleaning target or run that is unsafe: which rule, which flag allows it
     ├── TargetBusy             another cleaner holds the target's lock; says who
     └── StoreError             our own database could not be read or written
@@ -75,6 +77,21 @@ class PromptRejected(BadAnswer):
     def __init__(self, message: str, detail: str = "") -> None:
         self.detail = detail
         super().__init__(message)
+
+
+class DaemonError(CacheKeeperError):
+    """The daemon cannot do as asked. ``exit_code`` is the process's (sysexits.h; LSB's for ``status``)."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
+class AlreadyRunning(DaemonError):
+    """Another daemon holds CACHE_DIR; EX_TEMPFAIL, so that systemd does not try again and again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=75)
 
 
 class RefusedTarget(CacheKeeperError):
