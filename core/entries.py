@@ -1,0 +1,191 @@
+"""What a sweep judges, and the bounded summary of what it decided.
+
+Times are seconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+# zip cannot store less than 1980, and SOURCE_DATE_EPOCH builds use 0 or 1980: such a time says nothing of age.
+OLDEST_CREDIBLE_TIME = 315_619_200.0  # 1980-01-02T00:00:00Z
+
+
+class Reason(StrEnum):
+    """Why an entry is kept or deleted; the value is the name in JSON and logs."""
+
+    # kept
+    EMPTY_POLICY = "empty_policy"
+    KEEP_FILE = "keep_file"
+    PINNED = "pinned"
+    IN_USE = "in_use"
+    FUTURE_TIME = "future_time"
+    RECENTLY_TOUCHED = "recently_touched"
+    KEEP_LAST = "keep_last"
+    YOUNG = "young"
+    WITHIN_LIMITS = "within_limits"
+    # deleted
+    OLDER_THAN = "older_than"
+    MAX_SIZE = "max_size"
+    MIN_FREE = "min_free"
+    BEYOND_KEEP_LAST = "beyond_keep_last"
+    INTERRUPTED = "interrupted"
+
+
+class Entry(NamedTuple):
+    """One expirable thing of a target. A tuple, because a sweep makes one for every candidate.
+
+    ``modified`` decides the age: the newest time in the unit. ``touched`` is the newest mtime or ctime found
+    and only decides the grace. ``allocated_bytes`` is what a deletion frees (blocks of files with one link),
+    ``apparent_bytes`` what ``ls`` shows.
+    """
+
+    name: str
+    modified: float
+    touched: float
+    allocated_bytes: int = 0
+    apparent_bytes: int = 0
+    files: int = 0
+    directories: int = 0
+    has_keep_file: bool = False
+    in_use: bool = False
+
+
+class Decision(NamedTuple):
+    delete: bool
+    reason: Reason
+
+
+KEPT_REASONS = frozenset(list(Reason)[: list(Reason).index(Reason.OLDER_THAN)])
+KEEP = {reason: Decision(False, reason) for reason in KEPT_REASONS}
+DELETE = {reason: Decision(True, reason) for reason in Reason if reason not in KEPT_REASONS}
+
+
+def age_time(newest_mtime: float, newest_ctime: float) -> float:
+    """Given the newest mtime and ctime of a unit, return the time that its age counts from.
+
+    An mtime of 0 or 1980 (zip, reproducible builds) is no age at all; the ctime then says when it came here.
+    """
+    return newest_ctime if newest_mtime < OLDEST_CREDIBLE_TIME else newest_mtime
+
+
+def order_key(name: str, modified: float) -> float:
+    """Return the place of an entry in oldest-first order, in milliseconds.
+
+    A fraction below one millisecond comes from the name: thousands of entries with the very same time (a
+    restored backup) still have an order, so that a size limit takes some of them and not all or none.
+    """
+    return math.floor(modified * 1000) + zlib.crc32(name.encode("utf-8", "surrogateescape")) / 2**32
+
+
+class Line(NamedTuple):
+    """One entry as a plan shows it."""
+
+    name: str
+    delete: bool
+    reason: Reason
+    modified: float
+    allocated_bytes: int
+
+
+_Ranked = tuple[float, str, Line]
+
+
+@dataclass
+class Tally:
+    """Sums for one reason. Bytes of kept entries are known only where the run had to read them."""
+
+    entries: int = 0
+    files: int = 0
+    directories: int = 0
+    allocated_bytes: int = 0
+    apparent_bytes: int = 0
+
+
+class SweepPlan:
+    """What a sweep would do, in bounded memory: sums by reason and the first, biggest and oldest entries."""
+
+    def __init__(self, shown: int = 20) -> None:
+        self.shown = shown
+        self.tallies: dict[Reason, Tally] = {}
+        self.first: list[Line] = []
+        self._biggest: list[_Ranked] = []
+        self._oldest: list[_Ranked] = []
+
+    def add(self, entry: Entry, decision: Decision) -> None:
+        tally = self.tallies.get(decision.reason)
+        if tally is None:
+            tally = self.tallies[decision.reason] = Tally()
+        tally.entries += 1
+        tally.files += entry.files
+        tally.directories += entry.directories
+        tally.allocated_bytes += entry.allocated_bytes
+        tally.apparent_bytes += entry.apparent_bytes
+        if not decision.delete:
+            return
+        if len(self.first) < self.shown:
+            self.first.append(_line(entry, decision))
+        self._offer(self._biggest, entry.allocated_bytes, entry, decision)
+        self._offer(self._oldest, -entry.modified, entry, decision)
+
+    def _offer(self, heap: list[_Ranked], rank: float, entry: Entry, decision: Decision) -> None:
+        if len(heap) < self.shown:
+            heapq.heappush(heap, (rank, entry.name, _line(entry, decision)))
+        elif rank > heap[0][0]:
+            heapq.heapreplace(heap, (rank, entry.name, _line(entry, decision)))
+
+    def keep_unread(self, reason: Reason, entries: int) -> None:
+        """Count entries that were kept without being read."""
+        self.tallies.setdefault(reason, Tally()).entries += entries
+
+    @property
+    def biggest(self) -> list[Line]:
+        return [line for _, _, line in sorted(self._biggest, reverse=True)]
+
+    @property
+    def oldest(self) -> list[Line]:
+        return [line for _, _, line in sorted(self._oldest, reverse=True)]
+
+    @property
+    def entries(self) -> int:
+        return sum(tally.entries for tally in self.tallies.values())
+
+    @property
+    def deleted(self) -> Tally:
+        return self._sum(delete=True)
+
+    @property
+    def kept(self) -> Tally:
+        return self._sum(delete=False)
+
+    def _sum(self, *, delete: bool) -> Tally:
+        total = Tally()
+        for reason, tally in self.tallies.items():
+            if (reason not in KEPT_REASONS) == delete:
+                add_tally(total, tally)
+        return total
+
+    def merge(self, other: SweepPlan) -> None:
+        """Add another plan over other entries of the same target (a second worker's share)."""
+        for reason, tally in other.tallies.items():
+            add_tally(self.tallies.setdefault(reason, Tally()), tally)
+        self.first = (self.first + other.first)[: self.shown]
+        self._biggest = heapq.nlargest(self.shown, self._biggest + other._biggest)[::-1]
+        self._oldest = heapq.nlargest(self.shown, self._oldest + other._oldest)[::-1]
+
+
+def add_tally(into: Tally, tally: Tally) -> None:
+    into.entries += tally.entries
+    into.files += tally.files
+    into.directories += tally.directories
+    into.allocated_bytes += tally.allocated_bytes
+    into.apparent_bytes += tally.apparent_bytes
+
+
+def _line(entry: Entry, decision: Decision) -> Line:
+    return Line(entry.name, decision.delete, decision.reason, entry.modified, entry.allocated_bytes)

@@ -1,0 +1,281 @@
+"""What a sweep covers: cleaning targets, and how one is read from a ``[[target]]`` table of fleet.toml.
+
+    [[target]]
+    name = "previews"
+    kind = "directory"            # images | comfyui-output | api-proxy | python | directory
+    roots = ["/srv/previews"]
+    unit = "directory"            # what expires as one: a file or a directory
+    older_than = "36h"            # "90m", "36h", "7d", or a number of days
+    keep_last = 20
+    max_size = "50GB"
+    min_free = "10%"              # or "20GB"; deletes until free_until
+    free_until = "15%"
+
+Paths stay as they were written; whoever opens them decides whether they are safe.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from core.errors import Problem
+from core.retention import DAY_SECONDS, HOUR_SECONDS, FreeSpace, RetentionPolicy
+
+DEFAULT_LARGEST_SHARE = 0.9
+
+
+class TargetKind(StrEnum):
+    IMAGES = "images"
+    COMFYUI_OUTPUT = "comfyui-output"
+    API_PROXY = "api-proxy"
+    PYTHON = "python"
+    DIRECTORY = "directory"
+
+
+class Unit(StrEnum):
+    """What expires as one thing."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to clean.
+
+    ``roots`` are absolute, or relative to the project's root. ``depth`` is the level below the root at which
+    directory units stand (1 = directly below). ``include`` and ``exclude`` are shell patterns; one with a ``/``
+    is matched against the path below the root, any other against the last name. ``trash_hours`` moves units
+    aside for that long instead of deleting them. ``largest_share`` is the part of the target (0–1) that one
+    run may take without being told to. ``workers`` > 1 shares the work between processes.
+    """
+
+    name: str
+    kind: TargetKind
+    roots: tuple[str, ...]
+    policy: RetentionPolicy = field(default_factory=RetentionPolicy)
+    unit: Unit = Unit.DIRECTORY
+    depth: int = 1
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    remove_empty: bool = False
+    workers: int = 1
+    trash_hours: float | None = None
+    largest_share: float = DEFAULT_LARGEST_SHARE
+    allow_mount_point: bool = False
+
+
+def default_largest_share(kind: TargetKind) -> float:
+    """The part of a target that one run may take unasked. All bytecode may go: Python writes it anew."""
+    return 1.0 if kind is TargetKind.PYTHON else DEFAULT_LARGEST_SHARE
+
+
+def images_target(root: str, policy: RetentionPolicy, *, name: str = "images") -> Target:
+    """Given the image cache's root, return the target for ``<month 01–12>/<task-id>/``."""
+    return Target(name, TargetKind.IMAGES, (root,), policy, Unit.DIRECTORY, depth=2, remove_empty=True)
+
+
+def target_from_table(table: Mapping[str, object], *, key: str) -> tuple[Target | None, list[Problem]]:
+    """Given one ``[[target]]`` table and the key to blame, return the target, or None and all that is wrong."""
+    reader = _Reader(table, key)
+    kind = reader.choice("kind", TargetKind, TargetKind.DIRECTORY)
+    name = reader.text("name", kind.value)
+    roots = reader.texts("roots") or reader.texts("root")
+    if not roots:
+        reader.blame("roots", "one path or more to clean is needed")
+    for root in roots:
+        if root.strip() in {"", ".", "/", "~"}:
+            reader.blame("roots", "names no directory of its own; give the full path of the directory", root)
+    target = Target(
+        name=name,
+        kind=kind,
+        roots=roots,
+        policy=_policy(reader),
+        unit=_unit(reader, kind),
+        depth=2 if kind is TargetKind.IMAGES else reader.whole("depth", 1, smallest=1, largest=16),
+        include=reader.texts("include"),
+        exclude=reader.texts("exclude"),
+        remove_empty=reader.flag("remove_empty", kind is TargetKind.IMAGES),
+        workers=reader.whole("workers", 1, smallest=1, largest=16),
+        trash_hours=reader.number("trash_hours", smallest=0.0),
+        largest_share=reader.number("largest_share", smallest=0.0, largest=1.0) or default_largest_share(kind),
+        allow_mount_point=reader.flag("allow_mount_point", False),
+    )
+    reader.blame_unknown()
+    return (None if reader.problems else target), reader.problems
+
+
+def _unit(reader: _Reader, kind: TargetKind) -> Unit:
+    if kind is TargetKind.DIRECTORY:
+        return reader.choice("unit", Unit, Unit.FILE)
+    fixed = Unit.DIRECTORY if kind in {TargetKind.IMAGES, TargetKind.PYTHON} else Unit.FILE
+    if reader.choice("unit", Unit, fixed) is not fixed:
+        reader.blame("unit", f"a target of kind {kind.value} always uses the unit {fixed.value!r}")
+    return fixed
+
+
+def _policy(reader: _Reader) -> RetentionPolicy:
+    policy = RetentionPolicy(
+        older_than_seconds=reader.parsed("older_than", parse_age_seconds, "90m, 36h, 7d or days as a number, above 0"),
+        keep_last=reader.whole("keep_last", 0, smallest=0),
+        max_size_bytes=reader.parsed("max_size", parse_size_bytes, "a size as 500MB, 50GB or bytes"),
+        min_free=reader.parsed("min_free", parse_free_space, "10% or a size as 20GB"),
+        free_until=reader.parsed("free_until", parse_free_space, "15% or a size as 30GB"),
+        pinned=reader.texts("pinned"),
+        keep_file=reader.text("keep_file", ".keep"),
+        grace_seconds=reader.parsed("grace", parse_age_seconds, "90m, 2h or days as a number, above 0") or HOUR_SECONDS,
+    )
+    low, high = policy.min_free, policy.free_until
+    if high is not None and low is None:
+        reader.blame("free_until", "needs min_free, which says when to start")
+    if high is not None and low is not None:
+        if bool(high.fraction) != bool(low.fraction):
+            reader.blame("free_until", "must be given as min_free is: both in percent or both as a size")
+        elif (high.fraction, high.amount_bytes) < (low.fraction, low.amount_bytes):
+            reader.blame("free_until", "must not be below min_free")
+    return policy
+
+
+_AGE_UNITS = {"m": 60.0, "h": HOUR_SECONDS, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
+_SIZE_UNITS = {
+    "": 1, "b": 1,
+    "k": 1000, "kb": 1000, "m": 1000**2, "mb": 1000**2, "g": 1000**3, "gb": 1000**3, "t": 1000**4, "tb": 1000**4,
+    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
+}  # fmt: skip
+_AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*")
+
+
+def parse_age_seconds(value: object) -> float:
+    """Given "90m", "36h", "7d", "2w" or a number of days, return seconds; ValueError unless above 0."""
+    seconds = _amount(value, _AGE_UNITS | {"": DAY_SECONDS})
+    if not seconds > 0:
+        raise ValueError(value)
+    return seconds
+
+
+def parse_size_bytes(value: object) -> int:
+    """Given "50GB" (powers of 1000), "50GiB" (of 1024) or a number, return bytes; ValueError otherwise."""
+    return int(_amount(value, _SIZE_UNITS))
+
+
+def parse_free_space(value: object) -> FreeSpace:
+    """Given "10%" or a size, return the amount of disk; ValueError when it is 0 or not below the whole disk."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        fraction = _amount(value.strip()[:-1], {"": 1.0}) / 100
+        if not 0 < fraction < 1:
+            raise ValueError(value)
+        return FreeSpace(fraction=fraction)
+    amount_bytes = parse_size_bytes(value)
+    if amount_bytes <= 0:
+        raise ValueError(value)
+    return FreeSpace(amount_bytes=amount_bytes)
+
+
+def _amount(value: object, units: Mapping[str, float]) -> float:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    if isinstance(value, int | float):
+        number, unit = float(value), ""
+    else:
+        match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError(value)
+        number, unit = float(match[1]), match[2].lower()
+    if unit not in units or not math.isfinite(number) or number < 0:
+        raise ValueError(value)
+    return number * units[unit]
+
+
+_Value = TypeVar("_Value")
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class _Reader:
+    """Reads typed values of one table and collects everything that is wrong with them."""
+
+    def __init__(self, table: Mapping[str, object], key: str) -> None:
+        self._table = table
+        self._key = key
+        self._known: set[str] = set()
+        self.problems: list[Problem] = []
+
+    def blame(self, name: str, allowed: str, value: object = None) -> None:
+        shown = self._table.get(name, "") if value is None else value
+        self.problems.append(Problem(f"{self._key}.{name}", str(shown), allowed))
+
+    def blame_unknown(self) -> None:
+        for name in sorted(set(self._table) - self._known):
+            self.blame(name, f"no such setting; known are {', '.join(sorted(self._known))}")
+
+    def _get(self, name: str) -> object:
+        self._known.add(name)
+        return self._table.get(name)
+
+    def parsed(self, name: str, parse: Callable[[object], _Value], allowed: str) -> _Value | None:
+        value = self._get(name)
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError:
+            self.blame(name, f"must be {allowed}")
+            return None
+
+    def choice(self, name: str, choices: type[_Choice], default: _Choice) -> _Choice:
+        found = self.parsed(name, choices, f"one of {', '.join(choice.value for choice in choices)}")
+        return default if found is None else found
+
+    def text(self, name: str, default: str) -> str:
+        value = self._get(name)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not value.strip():
+            self.blame(name, "must be a text that is not empty")
+            return default
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._get(name)
+        if value is None:
+            return ()
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+            self.blame(name, "must be a text or a list of texts")
+            return ()
+        return tuple(values)
+
+    def number(self, name: str, *, smallest: float, largest: float = math.inf) -> float | None:
+        """A number above ``smallest`` and up to ``largest``; None where the table has none."""
+        value = self._get(name)
+        if value is None:
+            return None
+        # Written as "not inside" so that nan is refused too; True and False are ints in Python.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not smallest < value <= largest:
+            self.blame(
+                name, f"must be a number above {smallest:g}" + ("" if largest == math.inf else f", up to {largest:g}")
+            )
+            return None
+        return float(value)
+
+    def whole(self, name: str, default: int, *, smallest: int, largest: int = 2**31) -> int:
+        value = self._get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+            self.blame(name, f"must be a whole number from {smallest} to {largest}")
+            return default
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.blame(name, "must be true or false")
+            return default
+        return value
