@@ -18,10 +18,17 @@ from core import settings
 from core.errors import ConfigError, Problem, WorkflowError
 from core.fleet import FleetReader, Group, Server, WarmupSet, server_name
 from core.settings import Invalid
+from core.targets import Target, target_from_table
 from core.workflow import Graph, broken_links, read_graph, wanted_keys
 
 EXIT_CONFIG = 78
 """sysexits' EX_CONFIG: the configuration is wrong, starting again will not help."""
+
+NEED_RESTART = (
+    "cache_dir", "host", "port", "connect_timeout_seconds", "probe_timeout_seconds", "log_max_bytes", "log_backups",
+    "heartbeat_timeout_seconds", "stop_grace_seconds",
+)  # fmt: skip
+"""Settings that a reload (SIGHUP) does not change; the rest it does."""
 
 MAX_FILE_BYTES = 16 << 20
 
@@ -44,6 +51,7 @@ class Settings:
     failures_before_breaker: int
     event_retention_days: float
     image_cache_dir: Path
+    targets: tuple[Target, ...]
     clean_days: float | None
     clean_time: str | None
     clean_interval_hours: float | None
@@ -105,6 +113,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
     # .env made from .env.example sets every key to its default, so only another value counts as a wish.
     table = _read_toml(fleet_file, problems, must_exist=_wished(merged, "FLEET_FILE"))
     servers = reader.read(table) if table is not None else ()
+    targets = _targets(table or {}, problems)
     if _wished(merged, "SERVERS") or not servers:
         known = {server.url for server in servers}
         warmup = _default_set(workflow_path, values.get("workflow_timeout_seconds", 600.0), problems)
@@ -116,6 +125,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         root=root,
         servers=servers,
+        targets=targets,
         warnings=tuple(warnings),
         supervised=environ.get("CACHE_KEEPER_SUPERVISED") == "1",
         **values,
@@ -208,6 +218,22 @@ def _default_set(path: Path | None, timeout_seconds: float, problems: list[Probl
         timeout_seconds=timeout_seconds,
         workflow_path=str(path or ""),
     )
+
+
+def _targets(table: Mapping[str, Any], problems: list[Problem]) -> tuple[Target, ...]:
+    entries = table.get("target", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        problems.append(Problem("target", "…", "must be a list of tables: [[target]]"))
+        return ()
+    targets: dict[str, Target] = {}
+    for index, entry in enumerate(entries):
+        target, found = target_from_table(entry, key=f"target[{entry.get('name', index)}]")
+        problems += found
+        if target is not None and target.name in targets:
+            problems.append(Problem("target", target.name, "is there twice; each target needs a name of its own"))
+        elif target is not None:
+            targets[target.name] = target
+    return tuple(targets.values())
 
 
 def _read_toml(path: Path | None, problems: list[Problem], *, must_exist: bool) -> dict[str, Any] | None:

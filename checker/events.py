@@ -9,6 +9,9 @@ from core.model import Decision, Event, Memory, Outcome, State, Submission
 _QUIET_RULES = frozenset({"backing_off", "breaker_open", "busy_while_warming"})
 """Rules that only repeat, within a state, what an earlier event has told."""
 
+_STEPS = frozenset({"queued", "running", "next_key", "keeper_in_queue"})
+"""Rules of a warm-up's ordinary course, of which the log need only tell the beginning and the end."""
+
 _LOSSES = {
     "restart": "the server restarted: its keys and its history are gone",
     "eviction": "keys left the cache while the server stayed up",
@@ -55,7 +58,7 @@ def level_of(event: Event) -> int:
     """Return the logging level at which an event is worth a line in daemon.log."""
     if event.to_state == State.FAILED or event.kind in ("failed", "rejected", "not_stored", "timed_out", "lost"):
         return logging.WARNING
-    if event.kind == "state" and event.from_state == event.to_state:
+    if event.kind == "state" and (event.from_state == event.to_state or event.rule in _STEPS):
         return logging.DEBUG
     return logging.INFO
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 import uuid
@@ -62,8 +63,7 @@ class CycleReport:
 class Checker:
     """The fleet's tracks and the cycle over them. All methods belong to the event loop's thread.
 
-    ``dry_run`` decides everything and sends nothing. ``progress`` is called after each polled server: it is
-    the daemon's heartbeat.
+    ``dry_run`` decides everything and sends nothing.
     """
 
     def __init__(
@@ -75,14 +75,12 @@ class Checker:
         limits: Limits,
         *,
         dry_run: bool = False,
-        progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._session = session
         self._journal = journal
         self._policy = policy
         self._limits = limits
         self._dry_run = dry_run
-        self._progress = progress
         self._client_id = f"{CLIENT_PREFIX}{uuid.uuid4().hex[:12]}"
         self._submitted_total = 0
         self._probes = asyncio.Semaphore(limits.concurrent_probes)
@@ -122,24 +120,46 @@ class Checker:
         self._retry_closing()
         self._read_pauses()
         due = self._due(started) if names is None else [self.tracks[name] for name in names if name in self.tracks]
-        await asyncio.gather(*(self._poll(track) for track in due if not track.in_flight))
+        due = [track for track in due if not track.in_flight]
+        for track in due:
+            # Before the first await: two cycles that begin together must not poll one server twice.
+            track.in_flight = True
+        await asyncio.gather(*(self._poll(track) for track in due))
         if due:
             self.polled_at = time.time()
         states = Counter(each.memory.state for track in due for each in track.sets)
         return CycleReport(len(due), states, self._submitted_total - submitted, time.monotonic() - started)
 
+    async def warm(self, names: Iterable[str], set_name: str | None = None, *, force: bool = False) -> CycleReport:
+        """Poll the named servers as somebody's wish: without back-off and politeness, once.
+
+        With ``force`` a set that is loaded is warmed again too. Preflight, LRU sizes and the caps still hold.
+        """
+        chosen = [name for name in names if name in self.tracks]
+        for name in chosen:
+            while self.tracks[name].in_flight:
+                # A poll under way would overwrite the wish with what it remembers.
+                await asyncio.sleep(0.02)
+            for each in self.tracks[name].sets:
+                if set_name is None or each.warmup.name == set_name:
+                    wish = force or each.memory.state is not State.LOADED
+                    each.memory = replace(each.memory, forced=wish, retry_at=0.0)
+        return await self.poll_cycle(chosen)
+
+    def next_submission_in(self, now: float) -> float:
+        """Return seconds until the fleet may start another warm-up, as far as that is known; ``now`` monotonic."""
+        return max(self._next_start_at - now, 0.0)
+
     async def _poll(self, track: ServerTrack) -> None:
-        track.in_flight = True
         try:
             async with self._probes:
                 await self._poll_server(track)
         except Exception:
             # One bad server must never end the cycle; what it did to us belongs in the log.
             log.exception("poll failed server=%s", track.server.name)
-            track.next_poll_at = time.monotonic() + track.server.group.check_interval_seconds
+            self._poll_again(track, None, time.monotonic())
         finally:
             track.in_flight = False
-            self._progress()
 
     async def _poll_server(self, track: ServerTrack) -> None:
         """Probe, decide, submit, record, report: one server, once."""
@@ -294,12 +314,19 @@ class Checker:
         self._waiting.pop(name, None) if not waits else self._waiting.setdefault(name)
         away = any(observed.reach is Reach.UNREACHABLE for observed in observations)
         track.away = track.away + 1 if away else 0
-        track.next_poll_at = now + next_poll_seconds(
-            track.server.group.check_interval_seconds,
-            track.away,
-            [each.decision.look_again_seconds for each in track.sets],
+        group = track.server.group
+        wished = next_poll_seconds(
+            group.check_interval_seconds, track.away, [each.decision.look_again_seconds for each in track.sets],
             random.random(),
-        )
+        )  # fmt: skip
+        self._poll_again(track, wished, now)
+
+    def _poll_again(self, track: ServerTrack, seconds: float | None, now: float) -> None:
+        """Set the next poll in ``seconds``; None leaves it to the next cycle, or to the group's own interval."""
+        interval = track.server.group.check_interval_seconds
+        if seconds is None and interval != self._limits.check_interval_seconds:
+            seconds = interval
+        track.next_poll_at = now + seconds if seconds is not None else math.inf
 
     def _show_paused(self, track: ServerTrack, now: float, wall: float) -> None:
         pause = track.paused
@@ -311,9 +338,22 @@ class Checker:
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
             self._record(track, each, before, now, wall)
-        track.next_poll_at = now + track.server.group.check_interval_seconds
+        self._poll_again(track, None, now)
 
     # -- which servers -----------------------------------------------------------------------------------
+
+    def all_due(self) -> None:
+        """Begin a new cycle: every server without a time of its own is due. Called at each check interval."""
+        for track in self.tracks.values():
+            if track.next_poll_at == math.inf:
+                track.next_poll_at = 0.0
+
+    def anything_due(self) -> bool:
+        """Whether a poll_cycle now would find a server to poll."""
+        now = time.monotonic()
+        return bool(self._waiting) or any(
+            track.next_poll_at <= now and not track.in_flight for track in self.tracks.values()
+        )
 
     def _due(self, now: float) -> list[ServerTrack]:
         due = [track for track in self.tracks.values() if track.next_poll_at <= now]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -40,9 +40,19 @@ _CONNECTION_ERRORS = (aiohttp.ClientConnectionError, ssl.SSLError, OSError)
 
 
 class FleetSession:
-    """The connections to all servers. Use as an async context manager; one per event loop."""
+    """The connections to all servers. Use as an async context manager; one per event loop.
 
-    def __init__(self, *, connect_timeout_seconds: float, answer_timeout_seconds: float) -> None:
+    ``progress`` is called after every request, answered or not: it is what the daemon's heartbeat lives on.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout_seconds: float,
+        answer_timeout_seconds: float,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._progress = progress
         self._timeout = aiohttp.ClientTimeout(
             total=connect_timeout_seconds + answer_timeout_seconds, sock_connect=connect_timeout_seconds
         )
@@ -66,15 +76,16 @@ class FleetSession:
 
     def client(self, server: Server) -> ServerClient:
         """Return the client of one server; it is cheap and holds no connection of its own."""
-        return ServerClient(self._session, server)
+        return ServerClient(self._session, server, self._progress)
 
 
 class ServerClient:
     """One server's routes. Facts about them: ComfyUI ``server.py`` and the Inspire Pack's ``inspire_server.py``."""
 
-    __slots__ = ("_base", "_headers", "_session", "_ssl")
+    __slots__ = ("_base", "_headers", "_progress", "_session", "_ssl")
 
-    def __init__(self, session: aiohttp.ClientSession, server: Server) -> None:
+    def __init__(self, session: aiohttp.ClientSession, server: Server, progress: Callable[[], None]) -> None:
+        self._progress = progress
         self._session = session
         self._base = server.url
         self._headers = {name: secret.reveal() for name, secret in server.group.headers} or None
@@ -183,6 +194,8 @@ class ServerClient:
             raise kind(f"lost the connection to {self._base}: {excerpt(str(error))}") from None
         except (aiohttp.ClientError, ValueError) as error:
             raise BadAnswer(f"{path} answered no valid HTTP: {excerpt(str(error))}") from None
+        finally:
+            self._progress()
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -140,7 +140,7 @@ def _follow(
     now: float,
 ) -> tuple[Outcome | None, Decision | None]:
     """Return (how the submission ended, None), or (None, what to say while it goes on), or both for a failure."""
-    stored = submission.key is not None and submission.key not in cache.missing
+    stored = submission.key not in cache.missing if submission.key is not None else cache.loaded
     what = f"submission {submission.prompt_id}" + (f" for {submission.key!r}" if submission.key is not None else "")
     queued = queue.find(submission.prompt_id)
     if queued is not None and queued.running:
@@ -234,8 +234,10 @@ def retry_delay(failures: int, policy: Policy, jitter: float) -> float:
     return longest * (1 - jitter / 2)
 
 
-def next_poll_seconds(interval_seconds: float, away: int, look_again: Sequence[float | None], jitter: float) -> float:
-    """Return seconds until a server's next poll.
+def next_poll_seconds(
+    interval_seconds: float, away: int, look_again: Sequence[float | None], jitter: float
+) -> float | None:
+    """Return seconds until a server's own next poll, None where the fleet's next cycle is soon enough.
 
     ``away`` counts polls in a row without a connection: such a server is polled less and less often, so that
     black holes cost little. ``look_again`` are the wishes of its sets.
@@ -243,7 +245,8 @@ def next_poll_seconds(interval_seconds: float, away: int, look_again: Sequence[f
     if away > 1:
         longest = max(LONGEST_AWAY_SECONDS, interval_seconds)
         return min(longest, interval_seconds * 2.0 ** min(away - 1, 30)) * (1 - jitter / 4)
-    return min([interval_seconds, *(seconds for seconds in look_again if seconds is not None)])
+    soonest = min((seconds for seconds in look_again if seconds is not None), default=None)
+    return soonest if soonest is not None and soonest < interval_seconds else None
 
 
 def advance(

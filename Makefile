@@ -1,0 +1,54 @@
+# Everything from a bare machine with Python 3.11+ and make: `make run`, `make test`, `make demo`.
+PYTHON ?= python3
+VENV_PYTHON = .venv/bin/python
+TESTS ?=
+
+.PHONY: help run test check demo stop status format lock install-service setup setup-dev
+
+help:
+	@echo "make run      set up, start the daemon, show its status   安装依赖并启动守护进程"
+	@echo "make stop     stop the daemon                             停止守护进程"
+	@echo "make demo     watch the daemon on a simulated fleet       用模拟服务器演示"
+	@echo "make test     set up and run the tests                    运行测试"
+	@echo "make check    ruff and mypy --strict                      静态检查"
+	@echo "make install-service   install the systemd unit           安装 systemd 服务"
+
+setup:
+	@$(PYTHON) scripts/bootstrap.py requirements.txt
+
+setup-dev:
+	@$(PYTHON) scripts/bootstrap.py requirements-dev.txt
+
+.env:
+	@cp .env.example .env && echo "Wrote .env from .env.example. 已生成 .env。"
+
+run: setup .env
+	@$(VENV_PYTHON) daemon.py start && $(VENV_PYTHON) daemon.py status
+
+stop status: setup
+	@$(VENV_PYTHON) daemon.py $@
+
+demo: setup
+	@$(VENV_PYTHON) scripts/demo.py
+
+test: setup-dev
+	$(VENV_PYTHON) -m pytest -n 2 $(TESTS)
+
+check: setup-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: setup-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# The pins, anew from pyproject.toml. No addresses: where packages come from is each machine's own setting.
+lock: setup-dev
+	.venv/bin/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --strip-extras --no-header -o requirements.txt pyproject.toml
+	.venv/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --strip-extras --no-header --extra dev -o requirements-dev.txt pyproject.toml
+
+install-service: setup
+	@$(VENV_PYTHON) scripts/install_service.py

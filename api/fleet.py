@@ -1,0 +1,148 @@
+"""The routes about servers: what is known of them, check now, warm now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, HTTPException, Query, Response
+
+from api.models import Accepted, DetailedStatus, Health, ServerStatus, ServerSubmission, Status, SubmissionStatus
+
+
+class Fleet(Protocol):
+    """What the routes need of the running checker. Reads are from memory; wishes are carried out by its loop."""
+
+    check_interval_seconds: float
+
+    def names(self) -> Sequence[str]: ...
+    def brief(self, name: str) -> dict[str, Any]: ...
+    def detail(self, name: str) -> dict[str, Any]: ...
+    def counts(self) -> dict[str, int]: ...
+    def polled_at(self) -> float | None: ...
+    def submission(self, name: str) -> tuple[bool, float | None, float]: ...
+    def next_submission_in(self) -> float: ...
+    def check(self, names: Sequence[str]) -> Future[object]: ...
+    def warm(self, name: str, set_name: str | None, *, force: bool) -> Future[object]: ...
+
+
+def routes(fleet: Fleet) -> APIRouter:
+    """Given the running checker, return its routes."""
+    router = APIRouter()
+
+    @router.get("/api/status")
+    def status() -> Status:
+        """缓存状态 · Each server's state, from memory."""
+        servers = [ServerStatus(**fleet.brief(name)) for name in fleet.names()]
+        return Status(servers=servers, counts=fleet.counts(), **_age(fleet))
+
+    @router.get("/api/detailed_status")
+    def detailed_status() -> DetailedStatus:
+        """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
+        return DetailedStatus(
+            servers=[fleet.detail(name) for name in fleet.names()],
+            counts=fleet.counts(),
+            check_interval_seconds=fleet.check_interval_seconds,
+            **_age(fleet),
+        )
+
+    @router.get("/healthz")
+    def healthz(response: Response) -> Health:
+        """存活检查 · 200 while the fleet is being polled, 503 when the last poll is three intervals old."""
+        age = _age(fleet)
+        stale = age["age_seconds"] is None or age["age_seconds"] > 3 * fleet.check_interval_seconds + 30
+        if stale:
+            response.status_code = 503
+        return Health(status="stale" if stale else "ok", **age)
+
+    @router.get("/api/submission_status")
+    def submission_status() -> SubmissionStatus:
+        """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
+        gap = fleet.next_submission_in()
+        servers = {}
+        for name in fleet.names():
+            submitting, last, wait = fleet.submission(name)
+            servers[fleet.brief(name)["server"]] = _submission(submitting, last, max(wait, gap))
+        times = [each.last_submission_time for each in servers.values() if each.last_submission_time]
+        return SubmissionStatus(
+            is_submitting=any(each.is_submitting for each in servers.values()),
+            last_submission_time=max(times, default=None),
+            can_submit=gap <= 0,
+            next_submission_allowed_in=gap,
+            servers=servers,
+        )
+
+    # Before /check/{which}: "all" once was taken for an index and answered 422.
+    @router.post("/check/all")
+    def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
+        """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
+        return _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
+
+    @router.post("/check/{which:path}")
+    def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
+        """检测一台服务器 · Poll one server now, by its index, name or address."""
+        name = _find(fleet, which)
+        return _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
+
+    @router.post("/execute/{which:path}")
+    def execute(
+        which: str,
+        set: Annotated[str | None, Query(max_length=200)] = None,
+        force: bool = False,
+        wait: Annotated[float, Query(ge=0, le=60)] = 0,
+    ) -> Accepted:
+        """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
+        name = _find(fleet, which)
+        sets = [each["set"] for each in fleet.detail(name)["sets"]]
+        if set is not None and set not in sets:
+            raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
+        return _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
+
+    return router
+
+
+def _carried_out(fleet: Fleet, done: Future[object], names: Sequence[str], wait: float, message: str) -> Accepted:
+    finished = False
+    try:
+        done.result(timeout=wait)
+        finished = True
+    except NotYet:
+        pass
+    servers = [ServerStatus(**fleet.brief(name)) for name in names]
+    return Accepted(success=True, message=message, servers=servers, finished=finished)
+
+
+def _find(fleet: Fleet, which: str) -> str:
+    names = fleet.names()
+    if which.isdecimal() and len(which) < 10:
+        if int(which) < len(names):
+            return names[int(which)]
+        raise HTTPException(404, f"there is no server {which}; the last one has index {len(names) - 1}")
+    for name in names:
+        # A client may fold the two slashes of an address into one.
+        if which == name or which.replace(":/", "://").replace(":///", "://") == fleet.brief(name)["server"]:
+            return name
+    raise HTTPException(404, f"there is no server {which[:200]!r}; GET /api/status lists them")
+
+
+def _submission(submitting: bool, last: float | None, wait: float) -> ServerSubmission:
+    return ServerSubmission(
+        is_submitting=submitting,
+        last_submission_time=iso(last),
+        can_submit=not submitting and wait <= 0,
+        next_submission_allowed_in=wait,
+    )
+
+
+def _age(fleet: Fleet) -> dict[str, Any]:
+    at = fleet.polled_at()
+    return {"last_poll": iso(at), "age_seconds": max(time.time() - at, 0.0) if at is not None else None}
+
+
+def iso(at: float | None) -> str | None:
+    """Given UTC seconds, return ISO 8601 to the second."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at is not None else None

@@ -1,0 +1,285 @@
+"""The composition root: reads the settings, wires the parts, and runs the loop until told to stop.
+
+``python main.py`` runs in the foreground; under ``daemon.py`` it is the supervised child. ``--once`` polls the
+fleet once, plans one cleaning and exits; ``--dry-run`` submits and deletes nothing and says what it would do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import faulthandler
+import logging
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import config
+from checker.poll import Checker, Limits
+from client.server_client import FleetSession
+from core.control import Beat, Ready, StartWarning
+from core.errors import CacheKeeperError, ConfigError
+from core.lanes import Lanes
+from core.model import Policy
+from runtime import supervised
+from runtime.cleaning import Cleaning
+from runtime.fleet import RunningFleet
+from runtime.jobs import Timetable, local_seconds
+from runtime.limits import raise_open_files
+from runtime.logs import set_up
+from runtime.web import WebThread
+from store.journal import Journal
+
+ROOT = Path(__file__).resolve().parent
+TICK_SECONDS = 0.25
+POLL, CLEAN = "poll", "clean"
+
+log = logging.getLogger("main")
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code: 0 stopped as asked, 78 settings that cannot be used, 1 anything else."""
+    # The supervisor asks a main that hangs for its stacks with SIGABRT before it kills it.
+    faulthandler.enable()
+    options = _parser().parse_args(arguments)
+    try:
+        settings = config.load(ROOT)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return config.EXIT_CONFIG
+    set_up(settings.log_level, supervised=settings.supervised)
+    try:
+        settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(Program(settings, dry_run=options.dry_run).run(once=options.once))
+    except (CacheKeeperError, OSError) as error:
+        print(f"cannot run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Keeps ComfyUI servers' models loaded and cleans caches. 保持模型缓存已加载，并清理缓存。",
+    )
+    parser.add_argument("--once", action="store_true", help="one poll cycle, one cleaning plan, then exit / 只运行一次")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="submit and delete nothing, say what would be / 试运行",
+    )
+    return parser
+
+
+class Program:
+    """Everything that runs, and the loop over it. Signal handlers only set flags; the loop acts on them."""
+
+    def __init__(self, settings: config.Settings, *, dry_run: bool) -> None:
+        self._settings = settings
+        self._dry_run = dry_run
+        self._stopping = asyncio.Event()
+        self._reload_wanted = False
+        self._timetable = Timetable()
+        self._lanes = Lanes()
+        self._cycles: set[asyncio.Task[None]] = set()
+        self._cleaning = Cleaning(settings, self._progress(CLEAN), dry_run=dry_run)
+
+    async def run(self, *, once: bool) -> int:
+        """Run until told to stop (or once through); return the exit code."""
+        settings = self._settings
+        raise_open_files(sum(1 for _ in settings.servers) + 500)
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        journal = Journal(settings.database)
+        session = FleetSession(
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            answer_timeout_seconds=settings.probe_timeout_seconds,
+            progress=self._progress(POLL),
+        )
+        # No silence is longer than one request that times out; ten seconds for everything in between.
+        self._lanes.add(POLL, settings.connect_timeout_seconds + settings.probe_timeout_seconds + 10)
+        self._lanes.add(CLEAN, 60)
+        try:
+            async with session:
+                self._journal = journal
+                self._checker = Checker(
+                    settings.servers, session, journal, policy(settings), limits(settings), dry_run=self._dry_run
+                )
+                return await (self._once() if once else self._forever())
+        finally:
+            journal.close()
+
+    async def _once(self) -> int:
+        report = await self._checker.poll_cycle()
+        for track in self._checker.tracks.values():
+            for each in track.sets:
+                print(f"{track.server.name} {each.warmup.name}: {each.memory.state} ({each.decision.reason})")
+        for line in await asyncio.to_thread(self._cleaning.plan):
+            print(line)
+        return 0 if set(report.states) <= {"loaded"} else 1
+
+    async def _forever(self) -> int:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._want_reload)
+        if settings.supervised:
+            supervised.watch_leash(loop, self._stopping.set)
+        self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        # Here, not above: `--once` needs no web server and should not pay for its imports.
+        from api.app import create_app
+
+        web = WebThread(create_app(self._fleet, settings.host), settings.host, settings.port)
+        problem = web.start()
+        if problem:
+            log.warning("%s", problem)
+        if settings.supervised:
+            if problem:
+                supervised.say(StartWarning(problem))
+            supervised.say(Ready("" if problem else settings.page))
+        log.info("Page: %s", problem or settings.page)
+        self._fill_timetable()
+        self._start_cycle()
+        beaten_at = 0.0
+        while not self._stopping.is_set():
+            self._timetable.tick(local_seconds(), time.monotonic())
+            self._start_cycle()
+            web.keep_alive()
+            if self._reload_wanted:
+                self._reload()
+            if settings.supervised and time.monotonic() - beaten_at >= 1:
+                beaten_at = self._beat(beaten_at)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
+            except TimeoutError:
+                continue
+        log.info("Stopping")
+        self._cleaning.stop()
+        web.stop()
+        for task in self._cycles:
+            task.cancel()
+        await asyncio.gather(*self._cycles, return_exceptions=True)
+        return 0
+
+    def _fill_timetable(self) -> None:
+        settings, table = self._settings, self._timetable
+        table.clear()
+        table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
+        table.every(3600, "forget", self._forget)
+        if settings.clean_time is not None:
+            table.daily(settings.clean_time, "daily clean", self._start_cleaning)
+        if settings.clean_interval_hours is not None:
+            table.every(settings.clean_interval_hours * 3600, "interval clean", self._start_cleaning)
+
+    def _start_cycle(self) -> None:
+        """Poll what is due, in the background: a slow server must hold up neither the loop nor the next tick."""
+        if not self._checker.anything_due():
+            return
+        task = asyncio.create_task(self._cycle())
+        self._cycles.add(task)
+        task.add_done_callback(self._cycles.discard)
+
+    async def _cycle(self) -> None:
+        self._lanes.begin(POLL, time.monotonic())
+        try:
+            report = await self._checker.poll_cycle()
+            states = " ".join(f"{state}={count}" for state, count in sorted(report.states.items()))
+            log.debug("polled servers=%d seconds=%.2f %s", report.polled, report.seconds, states)
+        except Exception:
+            log.exception("poll cycle failed")
+        finally:
+            self._lanes.end(POLL, time.monotonic())
+
+    def _start_cleaning(self) -> None:
+        if self._cleaning.running:
+            log.warning("cleaning is still running; this turn is left out")
+            return
+        task = asyncio.create_task(self._clean())
+        self._cycles.add(task)
+        task.add_done_callback(self._cycles.discard)
+
+    async def _clean(self) -> None:
+        self._lanes.begin(CLEAN, time.monotonic())
+        try:
+            await asyncio.to_thread(self._cleaning.run)
+        except Exception:
+            log.exception("cleaning failed")
+        finally:
+            self._lanes.end(CLEAN, time.monotonic())
+
+    def _forget(self) -> None:
+        self._journal.forget_before(time.time() - self._settings.event_retention_days * 86400)
+
+    def _want_reload(self) -> None:
+        self._reload_wanted = True
+
+    def _reload(self) -> None:
+        """Take the new settings, or keep the last good ones and say what is wrong with the new."""
+        self._reload_wanted = False
+        try:
+            new = config.load(ROOT)
+        except ConfigError as error:
+            log.error("Reload refused, the old settings stay:\n%s", error)
+            return
+        old, self._settings = self._settings, new
+        fixed = [name for name in config.NEED_RESTART if getattr(old, name) != getattr(new, name)]
+        if fixed:
+            log.warning("%s: changed, but only taken up by a restart", ", ".join(name.upper() for name in fixed))
+        logging.getLogger().setLevel(new.log_level)
+        self._cleaning = Cleaning(new, self._progress(CLEAN), dry_run=self._dry_run)
+        self._checker.replace_servers(new.servers, policy(new), limits(new))
+        self._fleet.check_interval_seconds = new.check_interval_seconds
+        self._fill_timetable()
+        log.info("Reloaded: %d servers", len(new.servers))
+
+    def _progress(self, lane: str) -> Progress:
+        return Progress(self._lanes, lane)
+
+    def _beat(self, last: float) -> float:
+        now = time.monotonic()
+        stuck = self._lanes.stuck(now)
+        if stuck:
+            log.error("no progress lanes=%s: no heartbeat until they move", ",".join(stuck))
+            return last
+        at = self._checker.polled_at
+        counts = " ".join(f"{state}={count}" for state, count in self._fleet.counts().items())
+        stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at is not None else None
+        supervised.say(Beat(stamp, counts))
+        return now
+
+
+class Progress:
+    """Called by a worker at each unit of work, from whatever thread."""
+
+    def __init__(self, lanes: Lanes, lane: str) -> None:
+        self._lanes, self._lane = lanes, lane
+
+    def __call__(self) -> None:
+        self._lanes.progress(self._lane, time.monotonic())
+
+
+def policy(settings: config.Settings) -> Policy:
+    """Return the checker's numbers as configured."""
+    return Policy(
+        timeout_seconds=settings.workflow_timeout_seconds,
+        recheck_seconds=settings.auto_execute_recheck_seconds,
+        follow_seconds=min(1.0, settings.check_interval_seconds),
+        post_grace_seconds=settings.probe_timeout_seconds * 3,
+        breaker_failures=settings.failures_before_breaker,
+    )
+
+
+def limits(settings: config.Settings) -> Limits:
+    """Return the checker's fleet-wide limits as configured."""
+    return Limits(
+        max_concurrent_warmups=settings.max_concurrent_warmups,
+        warmup_start_gap_seconds=settings.warmup_start_gap_seconds,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

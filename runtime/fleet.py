@@ -1,0 +1,49 @@
+"""The running checker as the web thread sees it: reads from memory, wishes carried out by the checker's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from checker import view
+from checker.poll import Checker
+
+
+class RunningFleet:
+    """Implements ``api.fleet.Fleet``. Reads touch plain attributes, so they need no lock."""
+
+    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, check_interval_seconds: float) -> None:
+        self._checker = checker
+        self._loop = loop
+        self.check_interval_seconds = check_interval_seconds
+
+    def names(self) -> Sequence[str]:
+        return list(self._checker.tracks)
+
+    def brief(self, name: str) -> dict[str, Any]:
+        return view.brief(self._checker.tracks[name])
+
+    def detail(self, name: str) -> dict[str, Any]:
+        return view.detail(self._checker.tracks[name], time.monotonic())
+
+    def counts(self) -> dict[str, int]:
+        return view.counts(list(self._checker.tracks.values()))
+
+    def polled_at(self) -> float | None:
+        return self._checker.polled_at
+
+    def submission(self, name: str) -> tuple[bool, float | None, float]:
+        """Return whether a submission is open, when the last was (UTC), and seconds until a retry is due."""
+        return view.submission(self._checker.tracks[name], time.monotonic())
+
+    def next_submission_in(self) -> float:
+        return self._checker.next_submission_in(time.monotonic())
+
+    def check(self, names: Sequence[str]) -> Future[object]:
+        return asyncio.run_coroutine_threadsafe(self._checker.poll_cycle(list(names)), self._loop)
+
+    def warm(self, name: str, set_name: str | None, *, force: bool) -> Future[object]:
+        return asyncio.run_coroutine_threadsafe(self._checker.warm([name], set_name, force=force), self._loop)

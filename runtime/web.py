@@ -1,0 +1,66 @@
+"""Serves the pages and the API from a thread of its own: uvicorn, as it comes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from typing import Any
+
+log = logging.getLogger("web")
+
+RETRY_SECONDS = 10.0
+"""How often a port that another program holds is tried again."""
+
+
+class WebThread:
+    """The web server's thread. Keeping servers warm does not depend on it: a taken port is a warning."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+        self._tried_at = 0.0
+
+    def start(self) -> str:
+        """Begin to listen; return an empty text, or why that is not possible."""
+        import uvicorn
+
+        self._tried_at = time.monotonic()
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self._host, self._port))
+        except OSError as error:
+            listener.close()
+            return f"no page and no API on {self._host}:{self._port}: {error.strerror or error}; set HOST or PORT"
+        config = uvicorn.Config(
+            self._app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_keep_alive=30,
+            # Believe no X-Forwarded-For: who asks decides what is allowed.
+            proxy_headers=False,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="web", daemon=True
+        )
+        self._thread.start()
+        return ""
+
+    def keep_alive(self) -> None:
+        """Try again where the port was taken or the thread has ended; called by the main loop."""
+        if (self._thread is not None and self._thread.is_alive()) or time.monotonic() - self._tried_at < RETRY_SECONDS:
+            return
+        problem = self.start()
+        if not problem:
+            log.info("Page: listening on %s:%d", self._host, self._port)
+
+    def stop(self) -> None:
+        """Finish the requests in hand, for at most two seconds."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(2)
