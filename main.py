@@ -276,6 +276,7 @@ def policy(settings: config.Settings) -> Policy:
 def limits(settings: config.Settings) -> Limits:
     """Return the checker's fleet-wide limits as configured."""
     return Limits(
+        check_interval_seconds=settings.check_interval_seconds,
         max_concurrent_warmups=settings.max_concurrent_warmups,
         warmup_start_gap_seconds=settings.warmup_start_gap_seconds,
     )
