@@ -127,7 +127,7 @@ def _save(kind: str) -> Run:
     async def run(job: NodeJob) -> NodeOutput:
         image = job.inputs["images"]
         if not isinstance(image, Image):  # what a user sees whose key is not in the cache
-            raise AttributeError(f"'{type(image).__name__}' object has no attribute 'cpu'")
+            raise TypeError(f"'{type(image).__name__}' object is not subscriptable")
         prefix = job.inputs.get("filename_prefix", "ComfyUI_temp_fake")
         return NodeOutput([], {"images": job.host.save_image(image, prefix, kind)})
 
@@ -169,7 +169,8 @@ def _number_or_text(inputs: Mapping[str, Any]) -> str | int:
 
 def _storing(name: str, key: InputSpec) -> NodeClass:
     required = {"key": key, "tag": STRING, "data": ANYTHING}
-    return NodeClass(name, (ANY,), _store, required, output_node=True, inspire=True)
+    lists = "List" in name
+    return NodeClass(name, (ANY,), _store, required, output_node=True, inspire=True, list_output=lists)
 
 
 def _loader(name: str, returns: tuple[str, ...], **required: InputSpec) -> NodeClass:
@@ -226,6 +227,7 @@ _CLASSES = (
         _retrieve,
         {"key": STRING},
         inspire=True,
+        list_output=True,
         reads_key=_number_or_text,
     ),
     NodeClass(
