@@ -52,8 +52,10 @@ async def _load(job: NodeJob) -> NodeOutput:
 
 async def _store(job: NodeJob) -> NodeOutput:
     key, tag, data = job.inputs["key"], job.inputs["tag"], job.inputs["data"]
-    if key == "*":
-        return NodeOutput([None])  # reserved: nothing is stored, and the prompt is a success all the same
+    # Reserved: nothing is stored, and the prompt is a success all the same. The list variant compares a list
+    # with the text, so that it does store this key.
+    if key == "*" and job.class_type == "CacheBackendData //Inspire":
+        return NodeOutput([None])
     job.host.backend_cache.store(key, tag, data)
     return NodeOutput([data])
 
@@ -178,7 +180,7 @@ def _loader(name: str, returns: tuple[str, ...], **required: InputSpec) -> NodeC
 
 
 _CLASSES = (
-    # The seven that store keys (../../core/workflow.py reads the keys from their inputs).
+    # The seven that store keys, all that a warm-up workflow is made for.
     _storing("CacheBackendData //Inspire", STRING),
     _storing("CacheBackendDataList //Inspire", STRING),
     _storing("CacheBackendDataNumberKey //Inspire", _NUMBER_KEY),

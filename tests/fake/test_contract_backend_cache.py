@@ -51,6 +51,15 @@ def test_the_reserved_key_is_not_stored_and_the_job_is_a_success(comfy: Comfy) -
     assert comfy.listing() == EMPTY
 
 
+def test_the_list_variants_store_like_the_others_even_the_reserved_key(comfy: Comfy) -> None:
+    text, number = store("*"), store(3)
+    text["class_type"] = "CacheBackendDataList //Inspire"
+    number["class_type"] = "CacheBackendDataNumberKeyList //Inspire"
+    comfy.run({"1": image(), "2": text, "3": number})
+    assert comfy.string_keys() == ["*"]
+    assert "\n3: N/A(tag)\n" in comfy.listing()
+
+
 def test_a_stored_text_or_nothing_counts_as_stored(comfy: Comfy) -> None:
     nothing = {"class_type": "RetrieveBackendData //Inspire", "inputs": {"key": fresh()}}
     text = {"class_type": "PrimitiveString", "inputs": {"value": "no model"}}
@@ -73,9 +82,7 @@ def _use(comfy: Comfy, key: str) -> None:
 
 
 @pytest.mark.parametrize(("look_at_the_list", "lost"), [(False, "k1"), (True, "k0")])
-def test_looking_at_the_list_makes_a_used_key_the_oldest_again(
-    comfy: Comfy, look_at_the_list: bool, lost: str
-) -> None:
+def test_looking_at_the_list_makes_a_used_key_the_oldest_again(comfy: Comfy, look_at_the_list: bool, lost: str) -> None:
     _filled(comfy, *[f"k{number}" for number in range(20)])
     _use(comfy, "k0")
     if look_at_the_list:

@@ -18,9 +18,7 @@ def _events(entry: dict[str, Any]) -> list[str]:
 
 
 def _cached(entry: dict[str, Any]) -> list[str]:
-    nodes: list[str] = next(
-        data["nodes"] for event, data in entry["status"]["messages"] if event == "execution_cached"
-    )
+    nodes: list[str] = next(data["nodes"] for event, data in entry["status"]["messages"] if event == "execution_cached")
     return nodes
 
 
@@ -105,9 +103,7 @@ def _with_meta(graph: Graph) -> Graph:
         (_with_meta, False, ["1", "2"]),
     ],
 )
-def test_which_changes_of_the_graph_escape_the_trap(
-    comfy: Comfy, change: Any, stored: bool, cached: list[str]
-) -> None:
+def test_which_changes_of_the_graph_escape_the_trap(comfy: Comfy, change: Any, stored: bool, cached: list[str]) -> None:
     graph = {"1": image(8), "2": store("k")}
     comfy.run(graph)
     comfy.get("/inspire/cache/clear")
@@ -171,9 +167,7 @@ def _png_size_and_colour(data: bytes) -> tuple[int, int, int]:
     while position < len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])
         kind, body = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
-        assert struct.unpack(">I", data[position + 8 + length : position + 12 + length])[0] == zlib.crc32(
-            kind + body
-        )
+        assert struct.unpack(">I", data[position + 8 + length : position + 12 + length])[0] == zlib.crc32(kind + body)
         pixels += body if kind == b"IDAT" else b""
         position += 12 + length
     return width, height, int.from_bytes(zlib.decompress(pixels)[1:4], "big")
@@ -211,9 +205,7 @@ JSON = "application/json; charset=utf-8"
         ("OPTIONS", "/queue", (200, None, b"")),
     ],
 )
-def test_the_small_answers(
-    comfy: Comfy, method: str, path: str, expected: tuple[int, str | None, bytes]
-) -> None:
+def test_the_small_answers(comfy: Comfy, method: str, path: str, expected: tuple[int, str | None, bytes]) -> None:
     reply = comfy.session.request(method, comfy.url + path, timeout=20)
     status, content_type, body = _seen(reply)
     # An empty body has whatever type the server's library gives it; the fact is that it is empty.
@@ -259,9 +251,7 @@ def test_object_info_lists_all_seven_key_storing_classes_and_the_samples(comfy: 
 
 def test_system_stats_tell_memory_and_version_but_no_uptime(comfy: Comfy) -> None:
     stats = comfy.get("/system_stats").json()
-    assert {"os", "ram_total", "ram_free", "comfyui_version", "python_version", "argv"} <= set(
-        stats["system"]
-    )
+    assert {"os", "ram_total", "ram_free", "comfyui_version", "python_version", "argv"} <= set(stats["system"])
     assert stats["system"]["comfyui_version"] == "0.3.64"
     names = {"name", "type", "index", "vram_total", "vram_free", "torch_vram_total", "torch_vram_free"}
     assert set(stats["devices"][0]) == names

@@ -22,9 +22,7 @@ def test_an_accepted_prompt_is_answered_with_its_id_and_number(comfy: Comfy, pat
 
 
 @pytest.mark.parametrize("path", ["/queue", "/api/queue"])
-def test_a_prompt_sent_to_the_queue_route_is_200_and_empty_and_queues_nothing(
-    comfy: Comfy, path: str
-) -> None:
+def test_a_prompt_sent_to_the_queue_route_is_200_and_empty_and_queues_nothing(comfy: Comfy, path: str) -> None:
     reply = comfy.post(path, {"prompt": {"1": image(), "2": store("lost")}, "client_id": "contract"})
     assert (reply.status_code, reply.content) == (200, b"")
     assert comfy.get("/prompt").json() == {"exec_info": {"queue_remaining": 0}}
@@ -40,9 +38,7 @@ def test_a_prompt_sent_to_the_queue_route_is_200_and_empty_and_queues_nothing(
         b'{"prompt": null}',
         b'{"prompt": {"last_node_id": 3, "nodes": [], "links": []}}',
         b'{"prompt": {}, "number": "x"}',
-        json.dumps(
-            {"prompt": {"1": image(), "2": store("k")}, "extra_data": "text", "client_id": "c"}
-        ).encode(),
+        json.dumps({"prompt": {"1": image(), "2": store("k")}, "extra_data": "text", "client_id": "c"}).encode(),
     ],
 )
 def test_what_the_server_cannot_read_is_a_500_in_plain_text(comfy: Comfy, body: bytes) -> None:
@@ -102,8 +98,7 @@ def test_a_prompt_that_cannot_be_started_is_refused_with_one_error(
 
 def _reasons(node_errors: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     return {
-        node_id: [(each["type"], each["details"]) for each in entry["errors"]]
-        for node_id, entry in node_errors.items()
+        node_id: [(each["type"], each["details"]) for each in entry["errors"]] for node_id, entry in node_errors.items()
     }
 
 
@@ -166,10 +161,7 @@ def test_when_no_output_is_valid_each_broken_node_is_named_with_its_reasons(
     assert reply.json()["error"]["type"] == "prompt_outputs_failed_validation"
     found = _reasons(reply.json()["node_errors"])
     for entry in found.values():  # which files a server has is its own affair
-        entry[:] = [
-            (kind, details.partition("[")[0] + "[…]" if "[" in details else details)
-            for kind, details in entry
-        ]
+        entry[:] = [(kind, details.partition("[")[0] + "[…]" if "[" in details else details) for kind, details in entry]
     assert found == reasons
     for node_id, entry in reply.json()["node_errors"].items():
         assert entry["dependent_outputs"] == ["2"]

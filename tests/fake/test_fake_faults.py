@@ -61,8 +61,7 @@ def test_equal_numbers_and_ids_kill_the_worker_and_lose_the_job_before_them(serv
 def test_equal_numbers_and_ids_can_be_a_500_that_is_queued_all_the_same(server: FakeServer) -> None:
     server.occupy(0.1)
     replies = [
-        _post(server, {"1": image(), "2": store(key)}, number=9, prompt_id="same").status_code
-        for key in ("a", "b")
+        _post(server, {"1": image(), "2": store(key)}, number=9, prompt_id="same").status_code for key in ("a", "b")
     ]
     assert replies == [200, 500]
     server.wait_until(lambda s: s.keys() == ["a", "b"])
@@ -259,9 +258,7 @@ def test_a_route_answers_whatever_a_test_wants(server: FakeServer) -> None:
     assert (reply.status_code, reply.text) == (503, "<script>alert(1)</script>")
     assert requests.get(url, timeout=5).status_code == 200
 
-    server.misbehave(
-        "*", body="模型".encode("gb18030"), headers={"Content-Type": "text/plain; charset=utf-8"}
-    )
+    server.misbehave("*", body="模型".encode("gb18030"), headers={"Content-Type": "text/plain; charset=utf-8"})
     assert requests.get(url, timeout=5).content == "模型".encode("gb18030")
     server.misbehave("GET /inspire/cache/list", body=b"x" * 10_000_000)
     assert len(requests.get(url, timeout=5).content) == 10_000_000

@@ -19,9 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 def _fleet(*arguments: str, servers: int = 1) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """The process and its URLs; killed at the end if it still runs."""
     command = [sys.executable, "-m", "examples.fake_comfyui", "--servers", str(servers), *arguments]
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-    )
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     try:
         assert process.stdout is not None
         urls = [process.stdout.readline().partition("\t")[0] for _ in range(servers)]
@@ -36,9 +34,7 @@ def test_the_demo_starts_with_servers_in_different_states() -> None:
         lists = [requests.get(f"{url}/inspire/cache/list", timeout=5).text for url in urls]
         assert [text.count("N/A(tag)") for text in lists] == [5, 0, 0, 3, 5, 5]
         sentence = requests.get(f"{urls[2]}/inspire/cache/determine", timeout=5).text
-        assert sentence.startswith(
-            "未查询到缓存pulid_eva_clip,pulid_face_analysis,pulid_model,ben2_base,sam3，"
-        )
+        assert sentence.startswith("未查询到缓存pulid_eva_clip,pulid_face_analysis,pulid_model,ben2_base,sam3，")
 
 
 def test_it_ends_when_its_leash_is_dropped_and_on_a_signal() -> None:
@@ -59,9 +55,7 @@ def test_it_is_steered_from_another_process_only_when_asked_for() -> None:
         assert requests.post(f"{control}/store", json={"keys": ["a", "b"]}, timeout=5).json()["ok"]
         requests.post(f"{control}/evict", json={"key": "a"}, timeout=5)
         assert requests.get(f"{control}/keys", timeout=5).json() == {"ok": True, "result": ["b"]}
-        requests.post(
-            f"{control}/misbehave", json={"route": "/queue", "status": 500, "body": "no"}, timeout=5
-        )
+        requests.post(f"{control}/misbehave", json={"route": "/queue", "status": 500, "body": "no"}, timeout=5)
         assert requests.get(f"{urls[0]}/queue", timeout=5).status_code == 500
         requests.post(f"{control}/behave", timeout=5)
         assert requests.get(f"{urls[0]}/queue", timeout=5).status_code == 200
