@@ -117,7 +117,7 @@ def _linked_wrongly(source: object) -> Graph:
         ),
         (
             {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "nope"}}, "2": store("k")},
-            {"1": [("value_not_in_list", "vae_name: 'nope' not in […]")]},
+            {"1": [("value_not_in_list", "vae_name: 'nope' not in ")]},
         ),
         (
             {"1": image(size=0), "2": store("k")},
@@ -160,9 +160,10 @@ def test_when_no_output_is_valid_each_broken_node_is_named_with_its_reasons(
     assert reply.status_code == 400
     assert reply.json()["error"]["type"] == "prompt_outputs_failed_validation"
     found = _reasons(reply.json()["node_errors"])
-    for entry in found.values():  # which files a server has is its own affair
-        entry[:] = [(kind, details.partition("[")[0] + "[…]" if "[" in details else details) for kind, details in entry]
-    assert found == reasons
+    # Which files a server has is its own affair, and it checks the inputs of a node in the order of a set.
+    for each in found.values():
+        each[:] = sorted((kind, details.partition("[")[0]) for kind, details in each)
+    assert found == {node_id: sorted(each) for node_id, each in reasons.items()}
     for node_id, entry in reply.json()["node_errors"].items():
         assert entry["dependent_outputs"] == ["2"]
         assert entry["class_type"] == graph[node_id]["class_type"]
