@@ -153,7 +153,7 @@ class Engine:
                 "prompt": list(self.running.pop(number)),
                 "outputs": execution.outputs,
                 "status": execution.status,
-                "meta": {},
+                "meta": execution.meta,
             }
             self._queue_changed()
             self._apply_flags()

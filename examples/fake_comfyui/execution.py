@@ -31,7 +31,7 @@ class WorkerDeath(Exception):
 
 
 class Execution:
-    """``status`` and ``outputs`` are for the history, once ``run`` has returned."""
+    """``status``, ``outputs`` and ``meta`` are for the history, once ``run`` has returned."""
 
     def __init__(self, engine: Engine, prompt_id: str, graph: Graph, extra: dict[str, Any]) -> None:
         self.engine, self.prompt_id, self.graph = engine, prompt_id, graph
@@ -39,6 +39,7 @@ class Execution:
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.executed: list[str] = []
         self.outputs: dict[str, Any] = {}
+        self.meta: dict[str, Any] = {}
         self._signature_of = self._signatures()
         self._node_id = ""
 
@@ -88,6 +89,8 @@ class Execution:
             output = cache.get(self._signature_of[node_id])
             if output is not None and output.ui is not None:
                 self.outputs[node_id] = output.ui
+                ids = {"node_id": node_id, "display_node": node_id, "real_node_id": node_id}
+                self.meta[node_id] = {**ids, "parent_node": None}
         if not engine.settings.node_cache:
             cache.clear()
 
@@ -161,7 +164,7 @@ class Execution:
 
     def _say_error(self, node_id: str, problem: Exception) -> None:
         message, kind = str(problem), type(problem).__name__
-        inputs: dict[str, Any] = {}
+        inputs: Any = []
         if isinstance(problem, DependencyCycle):
             message, kind = "Dependency cycle detected", "graph.DependencyCycleError"
         else:

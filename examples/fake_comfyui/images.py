@@ -29,7 +29,7 @@ def save_images(image: Image, root: Path, prefix: str, kind: str) -> list[dict[s
     """
     folder = root / Path(prefix).parent
     if not folder.resolve().is_relative_to(root.resolve()):
-        raise ValueError("Saving image outside the output folder is not allowed.")
+        raise ValueError("**** ERROR: Saving image outside the output folder is not allowed.")
     folder.mkdir(parents=True, exist_ok=True)
     name = Path(prefix).name
     pattern = re.compile(rf"{re.escape(name)}_(\d+)_\..*", re.IGNORECASE)

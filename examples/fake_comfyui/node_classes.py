@@ -121,6 +121,7 @@ class NodeClass:
     optional: Mapping[str, InputSpec] = field(default_factory=dict)
     output_node: bool = False
     inspire: bool = False
+    list_output: bool = False
     reads_key: Callable[[Mapping[str, Any]], str | int] | None = None
 
     def declared(self) -> Iterator[tuple[str, InputSpec, bool]]:
@@ -139,7 +140,7 @@ class NodeClass:
             "input": declared,
             "input_order": {section: list(inputs) for section, inputs in declared.items()},
             "output": list(self.returns),
-            "output_is_list": [False] * len(self.returns),
+            "output_is_list": [self.list_output] * len(self.returns),
             "output_name": list(self.returns),
             "name": self.name,
             "display_name": self.name,

@@ -52,8 +52,10 @@ async def _load(job: NodeJob) -> NodeOutput:
 
 async def _store(job: NodeJob) -> NodeOutput:
     key, tag, data = job.inputs["key"], job.inputs["tag"], job.inputs["data"]
-    if key == "*":
-        return NodeOutput([None])  # reserved: nothing is stored, and the prompt is a success all the same
+    # Reserved: nothing is stored, and the prompt is a success all the same. The list variant compares a list
+    # with the text, so that it does store this key.
+    if key == "*" and job.class_type == "CacheBackendData //Inspire":
+        return NodeOutput([None])
     job.host.backend_cache.store(key, tag, data)
     return NodeOutput([data])
 
@@ -127,7 +129,7 @@ def _save(kind: str) -> Run:
     async def run(job: NodeJob) -> NodeOutput:
         image = job.inputs["images"]
         if not isinstance(image, Image):  # what a user sees whose key is not in the cache
-            raise AttributeError(f"'{type(image).__name__}' object has no attribute 'cpu'")
+            raise TypeError(f"'{type(image).__name__}' object is not subscriptable")
         prefix = job.inputs.get("filename_prefix", "ComfyUI_temp_fake")
         return NodeOutput([], {"images": job.host.save_image(image, prefix, kind)})
 
@@ -169,7 +171,8 @@ def _number_or_text(inputs: Mapping[str, Any]) -> str | int:
 
 def _storing(name: str, key: InputSpec) -> NodeClass:
     required = {"key": key, "tag": STRING, "data": ANYTHING}
-    return NodeClass(name, (ANY,), _store, required, output_node=True, inspire=True)
+    lists = "List" in name
+    return NodeClass(name, (ANY,), _store, required, output_node=True, inspire=True, list_output=lists)
 
 
 def _loader(name: str, returns: tuple[str, ...], **required: InputSpec) -> NodeClass:
@@ -177,7 +180,7 @@ def _loader(name: str, returns: tuple[str, ...], **required: InputSpec) -> NodeC
 
 
 _CLASSES = (
-    # The seven that store keys (../../core/workflow.py reads the keys from their inputs).
+    # The seven that store keys, all that a warm-up workflow is made for.
     _storing("CacheBackendData //Inspire", STRING),
     _storing("CacheBackendDataList //Inspire", STRING),
     _storing("CacheBackendDataNumberKey //Inspire", _NUMBER_KEY),
@@ -226,6 +229,7 @@ _CLASSES = (
         _retrieve,
         {"key": STRING},
         inspire=True,
+        list_output=True,
         reads_key=_number_or_text,
     ),
     NodeClass(

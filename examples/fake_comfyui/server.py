@@ -177,8 +177,8 @@ class FakeServer:
         """Ids: running, and pending in the order in which they will run."""
 
         def ids() -> tuple[list[str], list[str]]:
-            running, pending = self.engine.running.values(), sorted(self.engine.pending)
-            return [item[1] for item in running], [item[1] for item in pending]
+            pending = sorted(self.engine.pending, key=lambda item: item[:2])  # graphs have no order
+            return [item[1] for item in self.engine.running.values()], [item[1] for item in pending]
 
         return self._call(ids)
 
