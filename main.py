@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import config
-from checker.poll import Checker, Limits
+from checker.poll import Checker
 from client.server_client import FleetSession
 from core.control import Beat, Ready, StartWarning
 from core.errors import CacheKeeperError, ConfigError
 from core.lanes import Lanes
-from core.model import Policy
 from runtime import supervised
 from runtime.cleaning import Cleaning
 from runtime.fleet import RunningFleet
 from runtime.jobs import Timetable, local_seconds
 from runtime.limits import raise_open_files
 from runtime.logs import set_up
+from runtime.numbers import limits, policy
 from runtime.web import WebThread
 from store.journal import Journal
 
@@ -260,26 +260,6 @@ class Progress:
 
     def __call__(self) -> None:
         self._lanes.progress(self._lane, time.monotonic())
-
-
-def policy(settings: config.Settings) -> Policy:
-    """Return the checker's numbers as configured."""
-    return Policy(
-        timeout_seconds=settings.workflow_timeout_seconds,
-        recheck_seconds=settings.auto_execute_recheck_seconds,
-        follow_seconds=min(1.0, settings.check_interval_seconds),
-        post_grace_seconds=settings.probe_timeout_seconds * 3,
-        breaker_failures=settings.failures_before_breaker,
-    )
-
-
-def limits(settings: config.Settings) -> Limits:
-    """Return the checker's fleet-wide limits as configured."""
-    return Limits(
-        check_interval_seconds=settings.check_interval_seconds,
-        max_concurrent_warmups=settings.max_concurrent_warmups,
-        warmup_start_gap_seconds=settings.warmup_start_gap_seconds,
-    )
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class Checker:
         """Probe, decide, submit, record, report: one server, once."""
         now, wall = time.monotonic(), time.time()
         if track.paused is not None:
-            self._show_paused(track, now, wall)
+            self._show_paused(track, now)
             return
         observations = await probe(track, now, wall)
         track.polled_at, track.polls_total = wall, track.polls_total + 1
@@ -176,10 +176,10 @@ class Checker:
             self._close(track, each, decision)
             each.observation, each.decision, each.memory = observed, decision, after
             # Written down before it is acted upon, so that the log tells what led to what.
-            self._record(track, each, before, now, wall)
+            self._record(track, each, before, now)
             if decision.action in (Action.SUBMIT, Action.WITHDRAW):
                 await self._act(track, each, decision)
-                self._record(track, each, after, now, wall)
+                self._record(track, each, after, now)
         self._report(track, observations.values())
 
     # -- decide ------------------------------------------------------------------------------------------
@@ -276,6 +276,8 @@ class Checker:
         event = closing_event(track.server.name, each.warmup.name, submission, outcome, reason, now, wall)
         run = now - submission.running_since if submission.running_since is not None else None
         log.log(level_of(event), "%s", describe(event))
+        if self._dry_run:
+            return
         self._unclosed.append((submission.prompt_id, outcome, reason, wall, run, event))
         self._retry_closing()
 
@@ -293,9 +295,10 @@ class Checker:
 
     # -- record and report -------------------------------------------------------------------------------
 
-    def _record(self, track: ServerTrack, each: SetTrack, before: Memory, now: float, wall: float) -> None:
-        events = events_of(track.server.name, each.warmup.name, before, each.memory, each.decision, now, wall)
-        self._journal.record(events)
+    def _record(self, track: ServerTrack, each: SetTrack, before: Memory, now: float) -> None:
+        events = events_of(track.server.name, each.warmup.name, before, each.memory, each.decision, now, time.time())
+        if not self._dry_run:
+            self._journal.record(events)
         for event in events:
             log.log(level_of(event), "%s", describe(event))
         if each.memory.state is State.LOADED:
@@ -328,7 +331,7 @@ class Checker:
             seconds = interval
         track.next_poll_at = now + seconds if seconds is not None else math.inf
 
-    def _show_paused(self, track: ServerTrack, now: float, wall: float) -> None:
+    def _show_paused(self, track: ServerTrack, now: float) -> None:
         pause = track.paused
         assert pause is not None, "only paused servers are shown as paused"
         until = f" until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(pause.until))}" if pause.until else ""
@@ -337,7 +340,7 @@ class Checker:
             each.decision = Decision(Action.NONE, State.PAUSED, "paused", f"{pause.name} is paused{until}")
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
-            self._record(track, each, before, now, wall)
+            self._record(track, each, before, now)
         self._poll_again(track, None, now)
 
     # -- which servers -----------------------------------------------------------------------------------

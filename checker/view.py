@@ -76,7 +76,7 @@ def _set_detail(each: SetTrack, now: float) -> dict[str, Any]:
         "age_seconds": max(now - each.memory.since, 0.0) if each.memory.since else None,
         "detector": cache.detector.value if cache else None,
         "wanted_keys": list(each.warmup.keys),
-        "missing_keys": list(each.missing),
+        "missing_keys": list(cache.missing) if cache else None,
         "prompt_id": submission.prompt_id if submission else None,
         "failures": each.memory.failures,
         "next_try_in_seconds": max(each.memory.retry_at - now, 0.0) if each.memory.failures else None,

@@ -184,7 +184,7 @@ class Memory:
     ``loaded_once`` is True from the first time all keys were seen until they are lost; ``was_away`` when the
     server could not be reached since then. ``claim_disproved`` when the claim of executing was
     looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
-    pending and none running.
+    pending and none running, ``head`` the prompt that runs now and since when it has been seen running.
     """
 
     state: State = State.UNKNOWN
@@ -202,6 +202,7 @@ class Memory:
     waiting_since: float | None = None
     past_run_seconds: tuple[float, ...] = ()
     idle_pending_polls: int = 0
+    head: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -313,3 +314,4 @@ class Policy:
     breaker_failures: int = 5
     breaker_seconds: float = 1800.0
     zombie_polls: int = 3
+    stuck_seconds: float = 3600.0

@@ -61,6 +61,14 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
             "the server's worker has died; restart that ComfyUI"
         )
         return Decision(Action.NONE, State.FAILED, "zombie_worker", reason, loss=loss)
+    if queue.running and memory.head is not None and memory.head[0] == queue.running[0].prompt_id:
+        running_for = now - memory.head[1]
+        if running_for > max(policy.stuck_seconds, policy.timeout_seconds):
+            # A worker thread that died over a prompt leaves it in queue_running for ever.
+            reason = (
+                f"prompt {memory.head[0]} has been running for {running_for:.0f} s: look whether its worker is dead"
+            )
+            return Decision(Action.NONE, State.FAILED, "stuck_worker", reason, loss=loss)
 
     if memory.submission is not None:
         closes, following = _follow(memory.submission, observed, cache, queue, memory, policy, now)
@@ -277,13 +285,18 @@ def advance(
     if decision.state is State.LOADED:
         return replace(
             after, forced=False, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
-            claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0,
+            claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0, head=None,
         )  # fmt: skip
+    running = observed.queue.running if observed.queue is not None else ()
+    head = (running[0].prompt_id, now) if running else None
+    if head is not None and memory.head is not None and head[0] == memory.head[0]:
+        head = memory.head
     idle = observed.queue is not None and bool(observed.queue.pending) and not observed.queue.running
     after = replace(
         after,
         loaded_once=False,
         was_away=False,
+        head=head,
         idle_pending_polls=memory.idle_pending_polls + 1 if idle else 0,
         waiting_since=(memory.waiting_since if memory.waiting_since is not None else now)
         if decision.rule == "users_first"

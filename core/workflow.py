@@ -25,7 +25,7 @@ _TEXT_ENCODER = "LoadTextEncoderShared //Inspire"
 KEY_STORING_CLASSES = frozenset(_TEXT_KEY | _NUMBER_KEY | {_CHECKPOINT, _DIFFUSION, _TEXT_ENCODER})
 
 RESERVED_KEY = "*"
-"""The pack drops this key silently and the run still succeeds, so it can never be verified."""
+"""CacheBackendData drops this key silently and the run still succeeds, so it can never be verified."""
 
 NONCE_INPUT = "_nonce"
 """An input that no class declares: it changes the node's identity in ComfyUI's node cache and nothing else."""
@@ -75,7 +75,12 @@ def read_graph(document: object) -> Graph:
 def stored_keys(graph: Graph) -> list[StoredKey]:
     """Given a graph, return every key that it stores, in node order. Keys that only a run can know are left out."""
     found = (_stored_key(node_id, node) for node_id, node in graph.items())
-    return [stored for stored in found if stored is not None and stored.key != RESERVED_KEY]
+    return [stored for stored in found if stored is not None and not _is_dropped(graph, stored)]
+
+
+def _is_dropped(graph: Graph, stored: StoredKey) -> bool:
+    # CacheBackendDataList compares its list of keys with "*", which is never equal: it does store it.
+    return stored.key == RESERVED_KEY and graph[stored.node_id]["class_type"] == "CacheBackendData //Inspire"
 
 
 def wanted_keys(graph: Graph) -> list[Key]:
@@ -293,7 +298,7 @@ def lint(graph: Graph, sizes: Mapping[str, int] | None = None) -> list[Finding]:
                 else "its key is not a constant, so it cannot be watched: give wanted_keys in fleet.toml"
             )
             found.append(Finding("warning", node_id, reason))
-        elif stored_here.key == RESERVED_KEY:
+        elif _is_dropped(graph, stored_here):
             found.append(Finding("error", node_id, "the key '*' is reserved: the server drops it silently"))
         if node["class_type"] in (_CHECKPOINT, _DIFFUSION, _TEXT_ENCODER) and node_id not in consumed:
             found.append(Finding("error", node_id, "no output node depends on this loader, so ComfyUI will not run it"))

@@ -1,0 +1,74 @@
+"""``python -m checker``: an entry point that wires, as main.py does, and therefore knows every part."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import config
+from checker import cli
+from core.errors import CacheKeeperError, ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code: 0 all loaded, 1 something is not, 2 bad usage, 78 settings that cannot be used."""
+    options = cli.parser().parse_args(arguments)
+    try:
+        if options.command == "workflow":
+            return cli.lint_file(options.file, sys.stdout, as_json=options.json)
+        settings = config.load(ROOT)
+        return _run(options, settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
+    except cli.UsageError as error:
+        print(error, file=sys.stderr)
+        return cli.EXIT_USAGE
+    except CacheKeeperError as error:
+        print(error, file=sys.stderr)
+        return cli.EXIT_NOT_LOADED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace, settings: config.Settings) -> int:
+    from runtime.own_fleet import connect
+    from store.journal import Journal
+
+    if options.command in ("pause", "resume", "why"):
+        settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        journal = Journal(settings.database)
+        if options.command == "why":
+            name = cli.chosen(settings.servers, [options.server])[0]
+            at = cli.moment(options.at, time.time())
+            return cli.why(journal, name, at, options.last, sys.stdout, as_json=options.json)
+        if options.command == "pause":
+            print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
+        else:
+            print(cli.resume(journal, settings.servers, options.servers))
+        return cli.EXIT_OK
+    names = cli.chosen(settings.servers, options.servers)
+    dry_run = getattr(options, "dry_run", False)
+    with connect(settings, names, acting=options.command != "status", dry_run=dry_run) as (fleet, remark):
+        if remark:
+            print(remark, file=sys.stderr)
+        if options.command == "status":
+            return cli.show_status(fleet, names, sys.stdout, as_json=options.json)
+        if options.command == "check":
+            return cli.check(fleet, names, sys.stdout, as_json=options.json)
+        from runtime.follow import follow
+
+        # A warm-up of this process's own ends with it, so it is followed to its end either way.
+        waits = (options.wait or bool(remark)) and not dry_run
+        return cli.warm(
+            fleet, names, sys.stdout, set_name=options.set, force=options.force, as_json=options.json,
+            follow=(lambda: follow(fleet, names, options.set, options.timeout)) if waits else None,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

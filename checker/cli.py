@@ -1,0 +1,289 @@
+"""The command line of the checker: what it can be asked, and how the answers look. Wired by ``__main__``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from checker.events import describe
+from core.errors import CacheKeeperError, WorkflowError
+from core.fleet import Server
+from core.model import Event, Pause, State
+from core.workflow import lint, read_graph, stored_keys
+
+EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
+_SETTLED = frozenset({State.LOADED, State.FAILED, State.UNREACHABLE, State.PAUSED, State.UNKNOWN})
+
+
+class UsageError(CacheKeeperError):
+    """What was typed names something that is not there, or a time that is none."""
+
+
+class Fleet(Protocol):
+    """The fleet as the commands see it: the running daemon's, or one of this process's own."""
+
+    def details(self) -> list[dict[str, Any]]: ...
+    def check(self, names: Sequence[str]) -> None: ...
+    def warm(self, name: str, set_name: str | None, *, force: bool) -> None: ...
+
+
+class Journal(Protocol):
+    """What the commands read and write on disk."""
+
+    def pause(self, pause: Pause) -> None: ...
+    def resume(self, name: str) -> bool: ...
+    def events(
+        self, *, server: str | None = None, since: float | None = None, until: float | None = None, newest: int = 100
+    ) -> list[Event]: ...
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m checker``."""
+    top = argparse.ArgumentParser(
+        prog="python -m checker", description="Knows which servers have their models loaded. 检测并预热模型缓存。"
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, help_text: str, *, servers: str = "*") -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        if servers:
+            command.add_argument(
+                "servers", nargs=servers, metavar="SERVER", help="server, group or all / 服务器、分组或 all"
+            )
+        return command
+
+    status = add("status", "what is known, without asking any server / 查看已知状态")
+    check = add("check", "one poll cycle now; exit 0 all loaded, 1 something is not / 立即检测一轮")
+    warm = add("warm", "warm servers now, passing over back-off / 立即预热", servers="+")
+    for command in (status, check, warm):
+        command.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+    check.add_argument("--dry-run", action="store_true", help="submit nothing / 试运行，不提交")
+    warm.add_argument("--dry-run", action="store_true", help="submit nothing, say what would be / 试运行，不提交")
+    warm.add_argument("--set", metavar="S", help="only this warm-up set / 只预热此预热集")
+    warm.add_argument("--force", action="store_true", help="even when it is loaded / 即使已加载也执行")
+    warm.add_argument("--wait", action="store_true", help="until loaded or failed / 等待完成")
+    warm.add_argument(
+        "--timeout", type=float, default=1800, metavar="SECONDS", help="of --wait (1800) / 等待的最长秒数"
+    )
+    pause = add("pause", "leave servers or groups alone / 暂停检测", servers="+")
+    pause.add_argument(
+        "--for", dest="duration", metavar="2h", help="30m, 2h, 3d; else until resumed / 时长，默认直到恢复"
+    )
+    add("resume", "end a pause / 恢复检测", servers="+")
+    why = add("why", "why was a server (not) warmed / 查看原因", servers="")
+    why.add_argument("server", metavar="SERVER")
+    why.add_argument("--at", metavar="TIME", help="10:03 or 2026-02-17 10:03:00, local; default now / 时间，默认现在")
+    why.add_argument("--last", type=int, default=10, metavar="N", help="events shown (10) / 显示的事件数")
+    why.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+    workflow = commands.add_parser("workflow", help="look at a workflow file / 检查工作流文件")
+    lint_command = workflow.add_subparsers(dest="workflow_command", required=True).add_parser(
+        "lint", help="keys, tags against LRU sizes, links, classes / 检查缓存键、标签容量和连线"
+    )
+    lint_command.add_argument("file", type=Path, metavar="FILE")
+    lint_command.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+    return top
+
+
+# -- which servers -------------------------------------------------------------------------------------------
+
+
+def chosen(servers: Sequence[Server], wished: Iterable[str]) -> list[str]:
+    """Given what was typed, return the names of the servers meant, each once; nothing typed means all.
+
+    A word is a server's name or address, a group, or ``all``. Raises UsageError naming the first that is none.
+    """
+    names: dict[str, None] = {}
+    words = list(wished) or ["all"]
+    for word in words:
+        found = [
+            server.name
+            for server in servers
+            if word in ("all", server.name, server.url, server.group.name) or word.rstrip("/") == server.url
+        ]
+        if not found:
+            raise UsageError(f"there is no server or group {word!r}; known are: {_known(servers)}")
+        names.update(dict.fromkeys(found))
+    return list(names)
+
+
+def _known(servers: Sequence[Server]) -> str:
+    groups = dict.fromkeys(server.group.name for server in servers)
+    names = [server.name for server in servers[:10]]
+    return ", ".join([*groups, *names]) + (f" and {len(servers) - 10} more" if len(servers) > 10 else "")
+
+
+# -- the commands --------------------------------------------------------------------------------------------
+
+
+def show_status(fleet: Fleet, names: Sequence[str], out: TextIO, *, as_json: bool) -> int:
+    """Print what is known of the named servers; return 0 when all are loaded, else 1."""
+    rows = [row for row in fleet.details() if row["name"] in set(names)]
+    if as_json:
+        json.dump({"servers": rows}, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+    else:
+        _table(rows, out)
+    return EXIT_OK if rows and all(row["cache_loaded"] for row in rows) else EXIT_NOT_LOADED
+
+
+def check(fleet: Fleet, names: Sequence[str], out: TextIO, *, as_json: bool) -> int:
+    """Poll the named servers now, print the outcome; return 0 when all are loaded, else 1."""
+    fleet.check(names)
+    return show_status(fleet, names, out, as_json=as_json)
+
+
+def warm(
+    fleet: Fleet, names: Sequence[str], out: TextIO, *, set_name: str | None, force: bool, as_json: bool,
+    follow: Callable[[], None] | None,
+) -> int:  # fmt: skip
+    """Ask for a warm-up of the named servers; ``follow`` waits for its end. Return as ``check`` does."""
+    known = {each["set"] for row in fleet.details() if row["name"] in set(names) for each in row["sets"]}
+    if set_name is not None and set_name not in known:
+        raise UsageError(f"there is no warm-up set {set_name!r}; there are: {', '.join(sorted(known))}")
+    for name in names:
+        fleet.warm(name, set_name, force=force)
+    if follow is not None:
+        follow()
+    return show_status(fleet, names, out, as_json=as_json)
+
+
+def settled(row: dict[str, Any], set_name: str | None) -> bool:
+    """Whether a server's warm-up has come to an end, good or bad."""
+    return all(
+        each["state"] in _SETTLED and each["prompt_id"] is None
+        for each in row["sets"]
+        if set_name in (None, each["set"])
+    )
+
+
+def pause(journal: Journal, servers: Sequence[Server], wished: Sequence[str], duration: str | None, now: float) -> str:
+    """Pause servers or groups; return what to tell. ``now`` is UTC seconds."""
+    until = now + seconds_of(duration) if duration else None
+    for name in _names_or_groups(servers, wished):
+        journal.pause(Pause(name, until))
+    end = f"until {_clock(until)}" if until is not None else "until resumed"
+    return f"Paused {', '.join(wished)} {end}. 已暂停。"
+
+
+def resume(journal: Journal, servers: Sequence[Server], wished: Sequence[str]) -> str:
+    """End pauses; return what to tell."""
+    ended = [name for name in _names_or_groups(servers, wished) if journal.resume(name)]
+    return f"Resumed {', '.join(ended)}. 已恢复。" if ended else "Nothing was paused. 没有暂停的服务器。"
+
+
+def _names_or_groups(servers: Sequence[Server], wished: Sequence[str]) -> list[str]:
+    """A group stays a group: servers that join it later are paused too."""
+    names: dict[str, None] = {}
+    groups = {server.group.name for server in servers}
+    for word in wished:
+        names.update(dict.fromkeys([word] if word in groups else chosen(servers, [word])))
+    return list(names)
+
+
+def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, as_json: bool) -> int:
+    """Print the events that explain a server's state at a time (UTC seconds), and the state itself last."""
+    events = journal.events(server=server, until=at, newest=newest)
+    if as_json:
+        json.dump({"server": server, "events": [event.__dict__ for event in events]}, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+        return EXIT_OK
+    for event in events:
+        out.write(f"{_clock(event.at)} {describe(event)}\n")
+    states: dict[str, Event] = {event.set_name: event for event in events if event.kind == "state"}
+    if not states:
+        out.write(f"Nothing is recorded of {server} up to {_clock(at)}. 没有记录。\n")
+    for set_name, event in states.items():
+        age = timedelta(seconds=int(at - event.at))
+        out.write(f"\nAt {_clock(at)} set {set_name} was {event.to_state}, for {age}, by rule {event.rule}:\n")
+        out.write(f"  {event.reason}\n")
+    return EXIT_OK
+
+
+def lint_file(path: Path, out: TextIO, *, as_json: bool) -> int:
+    """Print a workflow's keys and findings; return 0 without errors, 1 with, 2 when it is no workflow."""
+    try:
+        graph = read_graph(json.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from None
+    except WorkflowError as error:
+        raise UsageError(f"{path} {error}") from None
+    keys, findings = stored_keys(graph), lint(graph)
+    if as_json:
+        document = {
+            "keys": [{"key": each.key, "tag": each.tag, "node": each.node_id} for each in keys],
+            "findings": [finding.__dict__ for finding in findings],
+        }
+        json.dump(document, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+    else:
+        for each in keys:
+            out.write(f"key {each.key!r} with tag {each.tag!r}, stored by node {each.node_id}\n")
+        for finding in findings:
+            out.write(f"{finding}\n")
+        if not findings:
+            out.write(f"{path}: {len(graph)} nodes, {len(keys)} keys, no findings. 没有发现问题。\n")
+    return EXIT_NOT_LOADED if any(finding.severity == "error" for finding in findings) else EXIT_OK
+
+
+# -- words and times -----------------------------------------------------------------------------------------
+
+
+def seconds_of(duration: str) -> float:
+    """Given 90, 30m, 2h or 3d, return seconds; raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def moment(text: str | None, now: float) -> float:
+    """Given a local time as people type it, return UTC seconds; a time of day means the last such moment.
+
+    Raises UsageError.
+    """
+    if text is None:
+        return now
+    local = datetime.fromtimestamp(now)
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text.strip())
+    try:
+        if match:
+            found = local.replace(
+                hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 59), microsecond=999_999
+            )
+            return (found if found <= local else found - timedelta(days=1)).timestamp()
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"{text!r} is no time such as 10:03 or 2026-02-17 10:03:00") from None
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _table(rows: Sequence[dict[str, Any]], out: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("server", "group", "set", "state", "for", "keys", "why"):
+        table.add_column(title, overflow="fold", no_wrap=title not in ("why", "server"))
+    for row in rows:
+        for each in row["sets"]:
+            wanted = len(each["wanted_keys"])
+            seen = "?" if each["missing_keys"] is None else wanted - len(each["missing_keys"])
+            age = str(timedelta(seconds=int(each["age_seconds"]))) if each["age_seconds"] is not None else "-"
+            # Text, not markup: a server's words may contain square brackets.
+            cells = (row["name"], row["group"], each["set"], each["state"], age, f"{seen}/{wanted}",
+                     each["reason"])  # fmt: skip
+            table.add_row(*(Text(str(cell)) for cell in cells))
+    # A pipe has no width: let nothing be folded for a program such as grep.
+    Console(file=out, width=None if out.isatty() else 400, soft_wrap=not out.isatty()).print(table)
