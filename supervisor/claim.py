@@ -33,8 +33,6 @@ def make_cache_dir(path: str) -> bool:
             raise DaemonError(f"Failed to create cache directory: {path}: {reason}", EXIT_CANNOT_CREATE) from None
     if not os.path.isdir(path):
         raise DaemonError(f"CACHE_DIR {path} is not a directory", EXIT_CANNOT_CREATE)
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise DaemonError(f"No permission to write in CACHE_DIR {path} ({_owner(path)})", EXIT_CANNOT_CREATE)
     return made
 
 
@@ -87,10 +85,12 @@ def _try(files: Files) -> int | None:
     try:
         return try_lock(files.lock)
     except PermissionError:
-        raise DaemonError(
-            f"No permission to open {files.lock} ({_owner(files.lock)}): run as that user, or chown it",
-            EXIT_CANNOT_CREATE,
-        ) from None
+        # Not "already running": a lock file that root once made says nothing about who runs now.
+        if os.path.lexists(files.lock):
+            text = f"No permission to open {files.lock} ({_owner(files.lock)}): run as that user, or chown it"
+        else:
+            text = f"No permission to write in CACHE_DIR {files.cache_dir} ({_owner(files.cache_dir)})"
+        raise DaemonError(text, EXIT_CANNOT_CREATE) from None
     except OSError as error:
         raise DaemonError(f"Cannot open {files.lock}: {error.strerror or error}", EXIT_CANNOT_CREATE) from None
 

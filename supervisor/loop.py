@@ -298,6 +298,8 @@ class Supervisor:
         write_atomically(self._files.pid, f"{os.getpid()}\n")
 
     def _write_state(self) -> None:
+        if self._lost:
+            return
         state = {
             "pid": os.getpid(),
             "started_monotonic": self._started,

@@ -98,6 +98,7 @@ class Project:
         self.root = root
         self.settings = dict(SETTINGS)
         self.environment: dict[str, str] = {}
+        self.prefix: list[str] = []
         self.processes: list[subprocess.Popen[str]] = []
         root.mkdir()
         for name in ("daemon.py", "config.py"):
@@ -121,7 +122,7 @@ class Project:
         """Begin a command of daemon.py."""
         environment = {**os.environ, **self.settings, **self.environment}
         process = subprocess.Popen(
-            [sys.executable, str(self.root / "daemon.py"), *arguments],
+            [*self.prefix, sys.executable, str(self.root / "daemon.py"), *arguments],
             **{
                 "env": environment,
                 "cwd": "/",
