@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
         journal = Journal(settings.database)
         if options.command == "why":
-            name = cli.chosen(settings.servers, [options.server])[0]
+            name = cli.the_one(settings.servers, options.server)
             at = cli.moment(options.at, time.time())
             return cli.why(journal, name, at, options.last, sys.stdout, as_json=options.json)
         if options.command == "pause":

@@ -112,6 +112,14 @@ def chosen(servers: Sequence[Server], wished: Iterable[str]) -> list[str]:
     return list(names)
 
 
+def the_one(servers: Sequence[Server], word: str) -> str:
+    """Given what was typed, return the one server meant; raises UsageError when it is none or several."""
+    names = chosen(servers, [word])
+    if len(names) > 1:
+        raise UsageError(f"{word!r} is {len(names)} servers; name one of: {_known(servers)}")
+    return names[0]
+
+
 def _known(servers: Sequence[Server]) -> str:
     groups = dict.fromkeys(server.group.name for server in servers)
     names = [server.name for server in servers[:10]]

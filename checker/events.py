@@ -6,8 +6,10 @@ import logging
 
 from core.model import Decision, Event, Memory, Outcome, State, Submission
 
-_QUIET_RULES = frozenset({"backing_off", "breaker_open", "busy_while_warming"})
-"""Rules that only repeat, within a state, what an earlier event has told."""
+_QUIET_RULES = frozenset(
+    {"backing_off", "breaker_open", "busy_while_warming", "next_key", "submitted", "queued", "running"}
+)
+"""Rules that only repeat, within a state, what another event tells."""
 
 _STEPS = frozenset({"queued", "running", "next_key", "keeper_in_queue"})
 """Rules of a warm-up's ordinary course, of which the log need only tell the beginning and the end."""

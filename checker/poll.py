@@ -142,8 +142,7 @@ class Checker:
                 await asyncio.sleep(0.02)
             for each in self.tracks[name].sets:
                 if set_name is None or each.warmup.name == set_name:
-                    wish = force or each.memory.state is not State.LOADED
-                    each.memory = replace(each.memory, forced=wish, retry_at=0.0)
+                    each.memory = replace(each.memory, hurried=True, forced=force)
         return await self.poll_cycle(chosen)
 
     def next_submission_in(self, now: float) -> float:

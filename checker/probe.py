@@ -177,7 +177,7 @@ async def _earlier_run_gone(each: SetTrack, track: ServerTrack) -> bool | None:
 async def _preflight(each: SetTrack, track: ServerTrack, now: float) -> tuple[str, ...]:
     """Return the node classes and files that the set's workflow needs and the server lacks, by name."""
     graph = each.warmup.graph
-    if graph is None or each.memory.submission is not None or now < each.memory.retry_at:
+    if graph is None or each.memory.submission is not None or (now < each.memory.retry_at and not each.memory.hurried):
         return ()
     if each.preflight_at is not None and now - each.preflight_at < _PREFLIGHT_VALID_SECONDS:
         return ()

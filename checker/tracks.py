@@ -164,7 +164,9 @@ def restore(tracks: Iterable[ServerTrack], journal: Journal, now: float, wall: f
                 state, rule, reason, since = states[mark]
                 memory = replace(
                     memory, state=state, rule=rule, since=now - max(wall - since, 0.0),
-                    loaded_once=state is State.LOADED,
+                    # Away since then, and warm before: what it lacks when it is back went with a restart.
+                    loaded_once=state is State.LOADED or (state is State.UNREACHABLE and mark in good),
+                    was_away=state is State.UNREACHABLE,
                 )  # fmt: skip
                 each.decision = Decision(Action.NONE, state, rule, reason)
             found = opened.get(track.server.name)

@@ -7,6 +7,7 @@ connection, connected but late, answered something that was not asked for.
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -188,7 +189,7 @@ class ServerClient:
             kind = Busy if body is not None else Unreachable
             raise kind(f"{self._base} closed the connection: {excerpt(str(error))}") from None
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"no connection to {self._base}: {excerpt(str(error))}") from None
+            raise Unreachable(f"no connection to {self._base}: {_why(error)}") from None
         except _CONNECTION_ERRORS as error:
             kind = Busy if body is not None else Unreachable
             raise kind(f"lost the connection to {self._base}: {excerpt(str(error))}") from None
@@ -207,3 +208,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if total > limit:
             break
     return b"".join(chunks)
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    """Return the system's own words (Connection refused) where there are any."""
+    number = getattr(getattr(error, "os_error", None), "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else excerpt(str(error))

@@ -180,7 +180,8 @@ class Submission:
 class Memory:
     """What is remembered of one set on one server between two polls; all times monotonic seconds.
 
-    ``forced`` is an operator's wish to warm now: it passes over back-off and politeness, once.
+    ``hurried`` is an operator's wish to warm now: it passes over back-off and politeness, once. ``forced`` is
+    the wish to warm even what is loaded.
     ``loaded_once`` is True from the first time all keys were seen until they are lost; ``was_away`` when the
     server could not be reached since then. ``claim_disproved`` when the claim of executing was
     looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
@@ -190,6 +191,7 @@ class Memory:
     state: State = State.UNKNOWN
     rule: str = ""
     since: float = 0.0
+    hurried: bool = False
     forced: bool = False
     loaded_once: bool = False
     was_away: bool = False

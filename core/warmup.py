@@ -51,7 +51,7 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         closes = Outcome.VERIFIED if memory.submission else None
         return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
     loss = _loss(observed, memory)
-    missing = ", ".join(map(str, cache.missing)) or cache.detail
+    missing = ", ".join(map(str, cache.missing)) or cache.detail or "nothing; asked for by an operator"
     if not policy.has_workflow:
         reason = f"missing: {missing}; no workflow is configured, so nothing can be submitted (WORKFLOW_PATH)"
         return Decision(Action.NONE, State.NEEDS_SUBMISSION, "no_workflow", reason, loss=loss)
@@ -97,7 +97,7 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
     if forced_run and cache.loaded:
         return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
-    if closes is None and now < memory.retry_at and not memory.forced:
+    if closes is None and now < memory.retry_at and not memory.hurried:
         broken = memory.failures >= policy.breaker_failures
         rule = "breaker_open" if broken else "backing_off"
         wait = memory.retry_at - now
@@ -198,14 +198,14 @@ def _look_again(action: Action, state: State, rule: str, reason: str, policy: Po
 
 def _loss(observed: Observation, memory: Memory) -> str:
     """How keys that were all there came to be missing; empty when they were not, or it has been told."""
-    if not memory.loaded_once:
+    if not memory.loaded_once or (observed.cache is not None and observed.cache.loaded):
         return ""
     return "restart" if observed.earlier_run_gone or memory.was_away else "eviction"
 
 
 def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> str | None:
     users = [prompt for prompt in queue.pending if not prompt.client_id.startswith(CLIENT_PREFIX)]
-    if policy.priority != "wait" or memory.forced or not users:
+    if policy.priority != "wait" or memory.hurried or not users:
         return None
     waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
     if waited >= policy.patience_seconds:
@@ -284,7 +284,7 @@ def advance(
         return after
     if decision.state is State.LOADED:
         return replace(
-            after, forced=False, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
+            after, hurried=False, forced=False, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
             claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0, head=None,
         )  # fmt: skip
     running = observed.queue.running if observed.queue is not None else ()
