@@ -284,7 +284,8 @@ def advance(
         return after
     if decision.state is State.LOADED:
         return replace(
-            after, hurried=False, forced=False, loaded_once=True, was_away=False, failures=0, last_failure="", retry_at=0.0,
+            after, hurried=False, forced=False, loaded_once=True, was_away=False,
+            failures=0, last_failure="", retry_at=0.0,
             claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0, head=None,
         )  # fmt: skip
     running = observed.queue.running if observed.queue is not None else ()
