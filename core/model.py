@@ -184,7 +184,8 @@ class Memory:
     ``loaded_once`` is True from the first time all keys were seen until they are lost; ``was_away`` when the
     server could not be reached since then. ``claim_disproved`` when the claim of executing was
     looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
-    pending and none running.
+    pending and none running. ``failed_keys`` have failed in this round of tries: until ``retry_at`` only other
+    keys are tried, so that one bad loader leaves the good ones alone.
     """
 
     state: State = State.UNKNOWN
@@ -195,6 +196,7 @@ class Memory:
     was_away: bool = False
     submission: Submission | None = None
     failures: int = 0
+    failed_keys: tuple[Key, ...] = ()
     last_failure: str = ""
     retry_at: float = 0.0
     claim_seen_at: float | None = None
