@@ -186,6 +186,8 @@ class Memory:
     server could not be reached since then. ``claim_disproved`` when the claim of executing was
     looked at again and the queue showed no such run. ``idle_pending_polls`` are the polls in a row with jobs
     pending and none running, ``head`` the prompt that runs now and since when it has been seen running.
+    ``failed_keys`` have failed in this round of tries: until ``retry_at`` only other keys are tried, so that one
+    bad loader leaves the good ones alone.
     """
 
     state: State = State.UNKNOWN
@@ -197,6 +199,7 @@ class Memory:
     was_away: bool = False
     submission: Submission | None = None
     failures: int = 0
+    failed_keys: tuple[Key, ...] = ()
     last_failure: str = ""
     retry_at: float = 0.0
     claim_seen_at: float | None = None

@@ -18,11 +18,13 @@ from core.model import (
     Outcome,
     Policy,
     Queue,
+    QueuedPrompt,
     Reach,
     Room,
     State,
     Submission,
 )
+from core.workflow import Key
 
 CLIENT_PREFIX = "cache-keeper-"
 """How the client_id of every submission of this program begins, whichever machine it runs on."""
@@ -52,9 +54,6 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
     loss = _loss(observed, memory)
     missing = ", ".join(map(str, cache.missing)) or cache.detail or "nothing; asked for by an operator"
-    if not policy.has_workflow:
-        reason = f"missing: {missing}; no workflow is configured, so nothing can be submitted (WORKFLOW_PATH)"
-        return Decision(Action.NONE, State.NEEDS_SUBMISSION, "no_workflow", reason, loss=loss)
     if queue.pending and not queue.running and memory.idle_pending_polls + 1 >= policy.zombie_polls:
         reason = (
             f"{len(queue.pending)} pending and nothing running over {memory.idle_pending_polls + 1} polls: "
@@ -75,7 +74,9 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         if following is not None:
             return replace(following, loss=loss)
 
-    other = next((prompt for prompt in queue.prompts if prompt.keys & set(cache.missing)), None)
+    # A detector without a list does not say which keys are missing: any key of the set counts then.
+    wanted = frozenset(cache.missing) or policy.storable
+    other = None if cache.loaded else next((prompt for prompt in queue.prompts if prompt.keys & wanted), None)
     if other is not None:
         mine = other.client_id.startswith(CLIENT_PREFIX)
         state = (State.WARMING if other.running else State.QUEUED) if mine else State.AUTO_EXECUTING
@@ -93,20 +94,25 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
             Action.RECHECK, State.AUTO_EXECUTING, "claims_executing", reason, closes=closes, loss=loss,
             look_again_seconds=left if left > 0 else None,
         )  # fmt: skip
-    if policy.overfull:
-        return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
     if forced_run and cache.loaded:
         return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
-    if closes is None and now < memory.retry_at and not memory.hurried:
+    if not policy.has_workflow:
+        reason = f"missing: {missing}; no workflow is configured, so nothing can be submitted (WORKFLOW_PATH)"
+        return Decision(Action.NONE, State.NEEDS_SUBMISSION, "no_workflow", reason, closes=closes, loss=loss)
+    if policy.overfull:
+        return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
+    storable = [key for key in cache.missing if key in policy.storable]
+    untried = [key for key in storable if key not in memory.failed_keys]
+    others_may_work = bool(memory.failed_keys and untried)
+    if now < memory.retry_at and not memory.hurried and not others_may_work:
         broken = memory.failures >= policy.breaker_failures
         rule = "breaker_open" if broken else "backing_off"
         wait = memory.retry_at - now
         reason = f"{memory.last_failure}; failed {memory.failures} times, next try in {wait:.0f} s"
-        return Decision(Action.WAIT, State.FAILED, rule, reason, loss=loss, look_again_seconds=wait)
+        return Decision(Action.WAIT, State.FAILED, rule, reason, closes=closes, loss=loss, look_again_seconds=wait)
     if observed.lacking:
-        return Decision(
-            Action.NONE, State.FAILED, "preflight", f"the server lacks {', '.join(observed.lacking)}", loss=loss
-        )
+        reason = f"the server lacks {', '.join(observed.lacking)}"
+        return Decision(Action.NONE, State.FAILED, "preflight", reason, closes=closes, loss=loss)
 
     waiting = _politeness(queue, memory, policy, now)
     if waiting is not None:
@@ -120,7 +126,7 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         return Decision(
             Action.WAIT, State.NEEDS_SUBMISSION, rule, f"missing: {missing}; {reason}", closes=closes, loss=loss
         )
-    key = next((key for key in cache.missing if key in policy.storable), None)
+    key = next(iter(untried or storable), None)
     # The next key of a warm-up that is under way is no new need: the set stays queued.
     state, rule = (State.QUEUED, "next_key") if closes is Outcome.VERIFIED else (State.NEEDS_SUBMISSION, "submit")
     return Decision(
@@ -179,7 +185,8 @@ def _follow(
         cached = f", {observed.run.cached_nodes} nodes were taken from its cache" if observed.run.cached_nodes else ""
         left = submission.key if submission.key is not None else ", ".join(map(str, cache.missing)) or cache.detail
         return _failed(Outcome.NOT_STORED, f"the server reports success{cached}, but it is not loaded: {left}")
-    if stored:
+    # What was there before a forced run proves nothing about it.
+    if stored and not submission.forced:
         return Outcome.VERIFIED, None
     if not submission.confirmed and now - submission.posted_at < policy.post_grace_seconds:
         reason = f"{what} was sent without an answer; it may still arrive"
@@ -200,11 +207,13 @@ def _loss(observed: Observation, memory: Memory) -> str:
     """How keys that were all there came to be missing; empty when they were not, or it has been told."""
     if not memory.loaded_once or (observed.cache is not None and observed.cache.loaded):
         return ""
-    return "restart" if observed.earlier_run_gone or memory.was_away else "eviction"
+    # A history that still has our run was never emptied, whatever kept the server from answering meanwhile.
+    restarted = memory.was_away if observed.earlier_run_gone is None else observed.earlier_run_gone
+    return "restart" if restarted else "eviction"
 
 
 def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> str | None:
-    users = [prompt for prompt in queue.pending if not prompt.client_id.startswith(CLIENT_PREFIX)]
+    users = _users_jobs(queue)
     if policy.priority != "wait" or memory.hurried or not users:
         return None
     waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
@@ -212,6 +221,10 @@ def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> str
         return None
     left = policy.patience_seconds - waited
     return f"{len(users)} jobs of users are queued; waiting at most {left:.0f} s more"
+
+
+def _users_jobs(queue: Queue) -> list[QueuedPrompt]:
+    return [prompt for prompt in queue.pending if not prompt.client_id.startswith(CLIENT_PREFIX)]
 
 
 def _capacity(room: Room, now: float) -> tuple[str, str] | None:
@@ -272,10 +285,14 @@ def advance(
         since=now if memory.state is not decision.state else memory.since,
     )
     after = _remember_submission(after, observed, decision, now)
-    if decision.closes in (Outcome.FAILED, Outcome.REJECTED, Outcome.NOT_STORED, Outcome.TIMED_OUT, Outcome.LOST):
+    key = memory.submission.key if memory.submission is not None else None
+    if decision.closes in (Outcome.FAILED, Outcome.NOT_STORED):
+        after = failed(after, decision.reason, policy, now, jitter, key)
+    elif decision.closes in (Outcome.TIMED_OUT, Outcome.LOST):
+        # The server's fault, or everybody's: no reason to try another key at once.
         after = failed(after, decision.reason, policy, now, jitter)
     elif decision.closes is Outcome.VERIFIED:
-        after = replace(after, failures=0, last_failure="", retry_at=0.0)
+        after = _recovered(after, key)
     elif decision.rule == "preflight":
         after = failed(after, decision.reason, policy, now, jitter)
     if observed.reach is Reach.UNREACHABLE:
@@ -285,7 +302,7 @@ def advance(
     if decision.state is State.LOADED:
         return replace(
             after, hurried=False, forced=False, loaded_once=True, was_away=False,
-            failures=0, last_failure="", retry_at=0.0,
+            failures=0, failed_keys=(), last_failure="", retry_at=0.0,
             claim_seen_at=None, claim_disproved=False, waiting_since=None, idle_pending_polls=0, head=None,
         )  # fmt: skip
     running = observed.queue.running if observed.queue is not None else ()
@@ -293,23 +310,47 @@ def advance(
     if head is not None and memory.head is not None and head[0] == memory.head[0]:
         head = memory.head
     idle = observed.queue is not None and bool(observed.queue.pending) and not observed.queue.running
+    # Patience that is spent stays spent until the users' queue was empty, whatever else keeps the set waiting.
+    waiting_since = memory.waiting_since if observed.queue is not None and _users_jobs(observed.queue) else None
+    if decision.rule == "users_first" and waiting_since is None:
+        waiting_since = now
     after = replace(
         after,
         loaded_once=False,
         was_away=False,
         head=head,
         idle_pending_polls=memory.idle_pending_polls + 1 if idle else 0,
-        waiting_since=(memory.waiting_since if memory.waiting_since is not None else now)
-        if decision.rule == "users_first"
-        else None,
+        waiting_since=waiting_since,
     )
     return _remember_claim(after, memory, decision, policy, now)
 
 
-def failed(memory: Memory, reason: str, policy: Policy, now: float, jitter: float) -> Memory:
-    """Return the memory after one more failure in a row: when to try again, and in whose words it failed."""
-    failures = memory.failures + 1
-    return replace(memory, failures=failures, last_failure=reason, retry_at=now + retry_delay(failures, policy, jitter))
+def failed(memory: Memory, reason: str, policy: Policy, now: float, jitter: float, key: Key | None = None) -> Memory:
+    """Return the memory after a failure: when to try again, and in whose words it failed.
+
+    ``key`` is the one to blame, None when the whole set is. Several keys that fail in one round of tries are
+    one failure in a row.
+    """
+    same_round = key is not None and bool(memory.failed_keys) and key not in memory.failed_keys
+    failures = max(memory.failures, 1) if same_round else memory.failures + 1
+    blamed = (*(memory.failed_keys if same_round else ()), *(() if key is None else (key,)))
+    retry_at = now + retry_delay(failures, policy, jitter)
+    return replace(
+        memory,
+        hurried=False,
+        forced=False,
+        failures=failures,
+        failed_keys=blamed,
+        last_failure=reason,
+        retry_at=retry_at,
+    )
+
+
+def _recovered(memory: Memory, key: Key | None) -> Memory:
+    left = tuple(each for each in memory.failed_keys if each != key)
+    if left:
+        return replace(memory, failed_keys=left)
+    return replace(memory, failures=0, failed_keys=(), last_failure="", retry_at=0.0)
 
 
 def _remember_submission(memory: Memory, observed: Observation, decision: Decision, now: float) -> Memory:
