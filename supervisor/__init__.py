@@ -7,6 +7,10 @@ Two halves that share only files, the lock and signals:
 
     files.py     what lies in CACHE_DIR        lock.py      the lock, which is the truth
     identity.py  is that PID ours?             handover.py  what client hands to loop
+    presence.py  how others find the supervisor
+    claim.py     taking CACHE_DIR, or who has it
     logfile.py   the only writer of the log    child.py     main as a process
     tail.py      daemon.py logs                notify.py    words to systemd
+    status.py    daemon.py status               report.py   words to a waiting start
+    commands.py  the command line
 """

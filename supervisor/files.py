@@ -85,7 +85,17 @@ def read_state(path: str) -> dict[str, Any]:
 
 def same_file(fd: int, path: str) -> bool:
     """Return whether ``path`` still names the open file ``fd``."""
+    return identity(os.fstat(fd)) == identity_at(path)
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """Return what makes a file the same file, whatever its name and content."""
+    return status.st_dev, status.st_ino
+
+
+def identity_at(path: str) -> tuple[int, int] | None:
+    """Return the identity of the file that ``path`` names now, None when there is none."""
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
+        return identity(os.stat(path))
     except OSError:
-        return False
+        return None

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from supervisor.files import same_file
+from supervisor.files import identity
 
 ECHO_PATIENCE_SECONDS = 0.1
 
@@ -25,6 +25,7 @@ class LogFile:
         self._backups = backups
         self._echo_fd = echo_fd
         self._fd: int | None = None
+        self._identity = (0, 0)
         self._size = 0
         self._unreported = 0
         self._torn = False
@@ -34,7 +35,8 @@ class LogFile:
         """Open the log for appending, made when missing. Raises OSError."""
         # The mode keeps the log from being group- or world-writable even under umask 0.
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._size = os.fstat(self._fd).st_size
+        status = os.fstat(self._fd)
+        self._identity, self._size = identity(status), status.st_size
 
     def line(self, text: str) -> None:
         """Write one line of the supervisor's own."""
@@ -51,10 +53,14 @@ class LogFile:
         """Go on in a new file when the log was deleted, renamed or cut; report lost lines. Once a second, not per
         line: a stat for each of 5,000 lines a second costs most of a core.
         """
-        if self._fd is None or not same_file(self._fd, self.path):
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            found = None
+        if self._fd is None or found is None or identity(found) != self._identity:
             self._reopen()
-        elif self._max_bytes:
-            self._size = os.fstat(self._fd).st_size  # copytruncate of logrotate makes it smaller
+        else:
+            self._size = found.st_size  # copytruncate of logrotate makes it smaller
         if self._unreported:
             self._append(b"", b"[" + time.strftime("%Y-%m-%d %H:%M:%S").encode() + b"] ")
 

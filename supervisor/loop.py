@@ -1,7 +1,7 @@
 """The supervisor: one loop that waits for main's output, for signals and for the next second.
 
 Order within a turn, which is the algorithm: read what main said (a heartbeat that lies in the pipe counts before
-any deadline), then signals, then main's death, then the once-a-second checks, then the deadlines.
+any deadline), then main's death and the other signals, then the once-a-second checks, then the deadlines.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import traceback
 from types import FrameType
 
 from core.control import Beat, Control, Ready
-from core.restart import Action, Child, Ended, Event, State, backoff_seconds, first_child, next_state
+from core.restart import EXIT_CONFIG, Action, Child, Ended, Event, State, backoff_seconds, first_child, next_state
 from supervisor.child import READ_BYTES, MainProcess, Splitter, describe_end
-from supervisor.files import files_in, read_pid, remove, same_file, write_atomically, write_state
+from supervisor.files import files_in
 from supervisor.handover import Handover
 from supervisor.logfile import LogFile
 from supervisor.notify import Systemd
+from supervisor.presence import Presence
 from supervisor.report import Report
 
 EXIT_CANNOT_CREATE = 73
@@ -32,6 +33,7 @@ TICK_SECONDS = 1.0
 # Under a flood, 5,000 wake-ups a second would cost more than the lines: read at most 50 times a second.
 # A full read (a pipe's whole capacity) is followed by the next at once, so that main is never held up.
 READ_PAUSE_SECONDS = 0.02
+CHILD_SIGNAL = getattr(signal, "SIGCHLD", None)  # Windows has none: there every turn looks
 FROZEN_SECONDS = 5.0
 LAST_WORDS_BYTES = 4000
 
@@ -50,6 +52,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._main: MainProcess | None = None
+        self._presence = Presence(self._files, handover.lock_fd)
         self._splitter = Splitter()
         self._started = self._awake = self._last_read = time.monotonic()
         self._next_tick = self._started + TICK_SECONDS
@@ -58,7 +61,6 @@ class Supervisor:
         self._report = Report(awaited=handover.report)
         self._ready_told = False
         self._reload_wanted = False
-        self._lost = False
         self._last_words = b""
         self._last_end: str | None = None
         self._page = ""
@@ -70,7 +72,7 @@ class Supervisor:
         self._catch_signals()
         try:
             self._log.open()
-            self._write_pid()
+            self._presence.announce()
         except OSError as error:
             path = error.filename2 or error.filename
             self._report.say(f"Cannot write {path or self._files.pid}: {error.strerror or error}")
@@ -90,21 +92,23 @@ class Supervisor:
 
     def _turn(self) -> None:
         wake_at = min(self._next_tick, self._child.deadline or self._next_tick)
-        for key, _ in self._selector.select(max(wake_at - time.monotonic(), 0)):
-            if key.data == "wake":
-                self._wake_reader.recv(4096)
+        awake = [key.data for key, _ in self._selector.select(max(wake_at - time.monotonic(), 0))]
+        if "signal" in awake:
+            self._wake_reader.recv(4096)
         now = time.monotonic()
         if now - self._awake > FROZEN_SECONDS:
             # The whole machine or container was paused, main as well as we: judge its heartbeat from now.
             self._feed(Event.BEAT)
         self._awake = now
-        self._read_output()
-        self._handle_signals()
-        self._notice_end()
+        if "output" in awake:
+            self._read_output()
+        if self._signals or self._reload_wanted or CHILD_SIGNAL is None:
+            self._handle_signals()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
             self._every_second(now)
-        self._feed(Event.TICK)
+        if self._child.deadline is not None and now >= self._child.deadline:
+            self._feed(Event.TICK)
 
     # Main's output
 
@@ -153,7 +157,7 @@ class Supervisor:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, "wake")
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, "signal")
         for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD"):
             if hasattr(signal, name):  # Windows has the first two
                 signal.signal(getattr(signal, name), self._note_signal)
@@ -166,6 +170,8 @@ class Supervisor:
 
     def _handle_signals(self) -> None:
         noted, self._signals = self._signals, []
+        if CHILD_SIGNAL is None or CHILD_SIGNAL in noted:
+            self._notice_end()
         if signal.SIGTERM in noted or signal.SIGINT in noted:
             if not self._child.stop_asked:
                 self._log.line("Stop requested")
@@ -185,7 +191,7 @@ class Supervisor:
         before = self._child
         self._child, action = next_state(before, event, time.monotonic())
         if self._child.state is not before.state:
-            self._write_state()  # before anybody is told, who may look at once
+            self._show_state()  # before anybody is told, who may look at once
             self._entered(before, event)
         self._do(action)
 
@@ -214,7 +220,7 @@ class Supervisor:
             return
         self._selector.register(self._main.output_fd, selectors.EVENT_READ, "output")
         self._log.line(f"Main program started (PID: {self._main.pid})")
-        self._write_state()
+        self._show_state()
 
     def _notice_end(self) -> None:
         if self._main is None:
@@ -272,52 +278,36 @@ class Supervisor:
     # Once a second
 
     def _every_second(self, now: float) -> None:
-        if not self._lost and not same_file(self._handover.lock_fd, self._files.lock):
+        was_lost = self._presence.lost
+        self._presence.check()
+        if not self._presence.lost:
+            self._log.check()
+        elif not was_lost:
             # Whoever makes a new lock file can start a second daemon, so this one has to go.
-            self._lost = True
             self._log.line(f"{self._files.lock} was deleted or replaced while running: stopping")
             self._feed(Event.STOP)
-        if not self._lost:
-            # Under a lost CACHE_DIR these names may already belong to another daemon.
-            self._log.check()
-            self._keep_files()
+        if self._state_is_old:
+            self._show_state()
         if self._handover.watchdog_seconds is not None and now >= self._next_watchdog:
             self._next_watchdog = now + self._handover.watchdog_seconds / 3
             self._systemd.tell("WATCHDOG=1")
 
-    def _keep_files(self) -> None:
-        try:
-            if not os.path.exists(self._files.pid):
-                self._write_pid()
-        except OSError:
-            pass  # a full disk: the lock is held all the same, and the next second tries again
-        if self._state_is_old:
-            self._write_state()
-
-    def _write_pid(self) -> None:
-        write_atomically(self._files.pid, f"{os.getpid()}\n")
-
-    def _write_state(self) -> None:
-        if self._lost:
-            return
-        state = {
-            "pid": os.getpid(),
-            "started_monotonic": self._started,
-            "main_pid": self._main.pid if self._main else None,
-            "main_state": self._child.state.value,
-            "main_last_end": self._last_end,
-            "restarts": self._child.restarts,
-            "last_poll": self._beat.last_poll,
-            "summary": self._beat.summary,
-            "page": self._page,
-            "dropped_log_lines": self._log.dropped_total,
-            "stop_grace_seconds": self._handover.limits.stop_grace_seconds,
-        }
-        try:
-            write_state(self._files.state, state)
-            self._state_is_old = False
-        except OSError:
-            pass  # a full disk: the next second tries again
+    def _show_state(self) -> None:
+        shown = self._presence.show(
+            {
+                "started_monotonic": self._started,
+                "main_pid": self._main.pid if self._main else None,
+                "main_state": self._child.state.value,
+                "main_last_end": self._last_end,
+                "restarts": self._child.restarts,
+                "last_poll": self._beat.last_poll,
+                "summary": self._beat.summary,
+                "page": self._page,
+                "dropped_log_lines": self._log.dropped_total,
+                "stop_grace_seconds": self._handover.limits.stop_grace_seconds,
+            }
+        )
+        self._state_is_old = not shown
 
     # Beginning and end
 
@@ -333,11 +323,7 @@ class Supervisor:
 
     def _finish(self) -> int:
         self._log.line("Daemon stopped")
-        if not self._lost:
-            # We hold the lock until the very end, so these are still ours to delete.
-            if read_pid(self._files.pid) == os.getpid():
-                remove(self._files.pid)
-            remove(self._files.state)
-        if self._lost:
+        self._presence.withdraw()
+        if self._presence.lost:
             return EXIT_LOST
-        return 78 if self._child.state is State.FATAL else 0
+        return EXIT_CONFIG if self._child.state is State.FATAL else 0
