@@ -23,7 +23,8 @@ setup-dev:
 	@cp .env.example .env && echo "Wrote .env from .env.example. 已生成 .env。"
 
 run: setup .env
-	@$(VENV_PYTHON) daemon.py start && $(VENV_PYTHON) daemon.py status
+	@$(VENV_PYTHON) daemon.py start || test $$? -eq 75  # 75: it already runs, which is what was wanted
+	@$(VENV_PYTHON) daemon.py status
 
 stop status: setup
 	@$(VENV_PYTHON) daemon.py $@

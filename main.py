@@ -134,21 +134,15 @@ class Program:
         from api.app import create_app
 
         web = WebThread(create_app(self._fleet, settings.host), settings.host, settings.port)
-        problem = web.start()
-        if problem:
-            log.warning("%s", problem)
-        if settings.supervised:
-            if problem:
-                supervised.say(StartWarning(problem))
-            supervised.say(Ready("" if problem else settings.page))
-        log.info("Page: %s", problem or settings.page)
+        self._say_page(web.start())
         self._fill_timetable()
         self._start_cycle()
         beaten_at = 0.0
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
             self._start_cycle()
-            web.keep_alive()
+            if web.is_due():
+                self._say_page(web.start(), again=True)
             if self._reload_wanted:
                 self._reload()
             if settings.supervised and time.monotonic() - beaten_at >= 1:
@@ -164,6 +158,17 @@ class Program:
             task.cancel()
         await asyncio.gather(*self._cycles, return_exceptions=True)
         return 0
+
+    def _say_page(self, problem: str, *, again: bool = False) -> None:
+        """Tell the log and the supervisor where the page is, or why there is none (once, not at every try)."""
+        if not problem:
+            log.info("Page: %s", self._settings.page)
+        elif not again:
+            log.warning("%s", problem)
+            if self._settings.supervised:
+                supervised.say(StartWarning(problem))
+        if self._settings.supervised and not (problem and again):
+            supervised.say(Ready("" if problem else self._settings.page))
 
     def _fill_timetable(self) -> None:
         settings, table = self._settings, self._timetable

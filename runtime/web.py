@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
 from typing import Any
-
-log = logging.getLogger("web")
 
 RETRY_SECONDS = 10.0
 """How often a port that another program holds is tried again."""
@@ -50,13 +47,10 @@ class WebThread:
         self._thread.start()
         return ""
 
-    def keep_alive(self) -> None:
-        """Try again where the port was taken or the thread has ended; called by the main loop."""
-        if (self._thread is not None and self._thread.is_alive()) or time.monotonic() - self._tried_at < RETRY_SECONDS:
-            return
-        problem = self.start()
-        if not problem:
-            log.info("Page: listening on %s:%d", self._host, self._port)
+    def is_due(self) -> bool:
+        """Whether ``start`` is worth another try: the port was taken, or the thread has ended."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return not alive and time.monotonic() - self._tried_at >= RETRY_SECONDS
 
     def stop(self) -> None:
         """Finish the requests in hand, for at most two seconds."""

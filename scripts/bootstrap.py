@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
                 print("No virtual environment could be made. On Debian: apt-get install python3-venv", file=sys.stderr)
                 return 1
         print(f"Installing {requirements.name} …")
-        command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        command = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
         if subprocess.run([*command, "-r", str(requirements)], check=False).returncode:
             print(
                 f"{requirements.name} could not be installed; see above. Run the same command again.", file=sys.stderr
