@@ -25,7 +25,8 @@ class Reason(StrEnum):
     PINNED = "pinned"
     IN_USE = "in_use"
     FUTURE_TIME = "future_time"
-    RECENTLY_TOUCHED = "recently_touched"
+    RECENTLY_MODIFIED = "recently_modified"
+    RECENTLY_ARRIVED = "recently_arrived"
     KEEP_LAST = "keep_last"
     YOUNG = "young"
     WITHIN_LIMITS = "within_limits"
@@ -34,26 +35,24 @@ class Reason(StrEnum):
     MAX_SIZE = "max_size"
     MIN_FREE = "min_free"
     BEYOND_KEEP_LAST = "beyond_keep_last"
-    INTERRUPTED = "interrupted"
 
 
 class Entry(NamedTuple):
     """One expirable thing of a target. A tuple, because a sweep makes one for every candidate.
 
-    ``modified`` decides the age: the newest time in the unit. ``touched`` is the newest mtime or ctime found
-    and only decides the grace. ``allocated_bytes`` is what a deletion frees (blocks of files with one link),
-    ``apparent_bytes`` what ``ls`` shows.
+    ``modified`` decides the age: the newest mtime in the unit, or a time that its name states. ``arrived`` is the
+    newest ctime: when something last came here, whatever mtime it brought along. ``allocated_bytes`` is what a
+    deletion frees (blocks of files with one link), ``apparent_bytes`` what ``ls`` shows.
     """
 
     name: str
     modified: float
-    touched: float
+    arrived: float = 0.0
     allocated_bytes: int = 0
     apparent_bytes: int = 0
     files: int = 0
     directories: int = 0
     has_keep_file: bool = False
-    in_use: bool = False
 
 
 class Decision(NamedTuple):
@@ -130,14 +129,13 @@ class SweepPlan:
             return
         if len(self.first) < self.shown:
             self.first.append(_line(entry, decision))
-        self._offer(self._biggest, entry.allocated_bytes, entry, decision)
-        self._offer(self._oldest, -entry.modified, entry, decision)
-
-    def _offer(self, heap: list[_Ranked], rank: float, entry: Entry, decision: Decision) -> None:
-        if len(heap) < self.shown:
-            heapq.heappush(heap, (rank, entry.name, _line(entry, decision)))
-        elif rank > heap[0][0]:
-            heapq.heapreplace(heap, (rank, entry.name, _line(entry, decision)))
+            heapq.heappush(self._biggest, (entry.allocated_bytes, entry.name, _line(entry, decision)))
+            heapq.heappush(self._oldest, (-entry.modified, entry.name, _line(entry, decision)))
+            return
+        if self.shown and entry.allocated_bytes > self._biggest[0][0]:
+            heapq.heapreplace(self._biggest, (entry.allocated_bytes, entry.name, _line(entry, decision)))
+        if self.shown and -entry.modified > self._oldest[0][0]:
+            heapq.heapreplace(self._oldest, (-entry.modified, entry.name, _line(entry, decision)))
 
     def keep_unread(self, reason: Reason, entries: int) -> None:
         """Count entries that were kept without being read."""

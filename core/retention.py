@@ -54,7 +54,9 @@ class RetentionPolicy:
 
     ``keep_last`` protects the newest N from the other rules; as the only rule it expires all but those N.
     ``min_free`` is the low watermark that starts deleting, ``free_until`` the high one that ends it (default:
-    the same). ``pinned`` has shell patterns; ``keep_file`` is the name of a file that protects the unit it is in.
+    the same). Nothing modified within ``grace_seconds`` goes, as it may still be written; nor what came here
+    within ``arrival_grace_seconds`` with old times of its own (tar, cp -p), for those who restore backups into a
+    target. ``pinned`` has shell patterns; ``keep_file`` is the name of a file that protects the unit it is in.
     """
 
     older_than_seconds: float | None = None
@@ -65,6 +67,7 @@ class RetentionPolicy:
     pinned: tuple[str, ...] = ()
     keep_file: str = ".keep"
     grace_seconds: float = HOUR_SECONDS
+    arrival_grace_seconds: float = 0.0
 
     @property
     def deletes_nothing(self) -> bool:
@@ -166,45 +169,63 @@ class Rules:
             and policy.min_free is None
         )
 
+    @cached_property
+    def _protection(self) -> Protection:
+        return Protection(self.policy, self.now)
+
     def decide(self, entry: Entry) -> Decision:
         """Given an entry, return whether it goes and why. The first rule that speaks wins; keeping comes first."""
-        policy = self.policy
-        if policy.deletes_nothing:
-            return KEEP[Reason.EMPTY_POLICY]
-        protection = _protected_by(entry, policy, self.now)
-        if protection is not None:
-            return protection
-        # Order keys are only worth computing where a rule that needs them is set.
-        key = order_key(entry.name, entry.modified) if policy.needs_survey else 0.0
-        if policy.keep_last and key >= self.keep_from_key:
-            return KEEP[Reason.KEEP_LAST]
+        protected = self._protection.of(entry)
+        if protected is not None:
+            return protected
+        key = 0.0
+        if self._needs_survey:
+            key = order_key(entry.name, entry.modified)
+            if key >= self.keep_from_key:
+                return KEEP[Reason.KEEP_LAST]
         if entry.modified < self.cutoff:
             return DELETE[Reason.OLDER_THAN]
-        if key < self.max_size_before_key:
-            return DELETE[Reason.MAX_SIZE]
-        if key < self.min_free_before_key:
-            return DELETE[Reason.MIN_FREE]
-        if self._only_keep_last:
-            return DELETE[Reason.BEYOND_KEEP_LAST]
+        if self._needs_survey:
+            if key < self.max_size_before_key:
+                return DELETE[Reason.MAX_SIZE]
+            if key < self.min_free_before_key:
+                return DELETE[Reason.MIN_FREE]
+            if self._only_keep_last:
+                return DELETE[Reason.BEYOND_KEEP_LAST]
         return KEEP[self.unread_reason]
 
+    @cached_property
+    def _needs_survey(self) -> bool:
+        return self.policy.needs_survey
 
-def _protected_by(entry: Entry, policy: RetentionPolicy, now: float) -> Decision | None:
-    """The protections that need no knowledge of the other entries."""
-    if entry.has_keep_file:
-        return KEEP[Reason.KEEP_FILE]
-    if policy.pinned and policy.pins(entry.name):
-        return KEEP[Reason.PINNED]
-    if entry.in_use:
-        return KEEP[Reason.IN_USE]
-    if entry.modified > now + FUTURE_SLACK_SECONDS:
-        return KEEP[Reason.FUTURE_TIME]
-    if entry.touched >= now - policy.grace_seconds:
-        # Unpacked archives carry old mtimes; a recent ctime says that the thing only just came here.
-        if policy.older_than_seconds is not None and entry.modified >= now - policy.older_than_seconds:
-            return KEEP[Reason.YOUNG]
-        return KEEP[Reason.RECENTLY_TOUCHED]
-    return None
+
+class Protection:
+    """The rules that keep an entry whatever the other entries are; they win over every rule that deletes."""
+
+    def __init__(self, policy: RetentionPolicy, now: float) -> None:
+        self._policy = policy
+        self._nothing_goes = policy.deletes_nothing
+        self._pinned = bool(policy.pinned)
+        self._future_from = now + FUTURE_SLACK_SECONDS
+        self._recent_from = now - policy.grace_seconds
+        self._young_from = math.inf if policy.older_than_seconds is None else now - policy.older_than_seconds
+        self._arrived_from = now - policy.arrival_grace_seconds if policy.arrival_grace_seconds else math.inf
+
+    def of(self, entry: Entry) -> Decision | None:
+        if self._nothing_goes:
+            return KEEP[Reason.EMPTY_POLICY]
+        if entry.has_keep_file:
+            return KEEP[Reason.KEEP_FILE]
+        if self._pinned and self._policy.pins(entry.name):
+            return KEEP[Reason.PINNED]
+        modified = entry.modified
+        if modified > self._future_from:
+            return KEEP[Reason.FUTURE_TIME]
+        if modified >= self._recent_from:
+            return KEEP[Reason.YOUNG if modified >= self._young_from else Reason.RECENTLY_MODIFIED]
+        if entry.arrived >= self._arrived_from:
+            return KEEP[Reason.RECENTLY_ARRIVED]
+        return None
 
 
 @dataclass
@@ -218,6 +239,9 @@ class Survey:
     _newest: list[float] = field(default_factory=list)
     _histogram: AgeHistogram = field(default_factory=AgeHistogram)
 
+    def __post_init__(self) -> None:
+        self._protection = Protection(self.policy, self.now)
+
     def add(self, entry: Entry) -> None:
         self.entries += 1
         self.total_bytes += entry.allocated_bytes
@@ -227,7 +251,7 @@ class Survey:
                 heapq.heappush(self._newest, key)
             elif key > self._newest[0]:
                 heapq.heapreplace(self._newest, key)
-        if _protected_by(entry, self.policy, self.now) is None:
+        if self._protection.of(entry) is None:
             self._histogram.add(key, entry.allocated_bytes, entry.files + entry.directories)
 
     def rules(self, disk: DiskSpace | None) -> Rules:

@@ -1,0 +1,138 @@
+"""Which directories may be cleaned at all, and how one is opened so that it stays the one that was checked.
+
+A root is resolved once, judged, and then opened component by component without following a link. From there
+on everything happens relative to that file descriptor: no later rename or link can lead a sweep elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cleaner.mounts import mount_points
+from cleaner.names import printable
+from core.errors import RefusedTarget
+from core.targets import Target, TargetKind
+
+OPEN_DIRECTORY = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+
+# The operating system's own; /usr/local is where people install things by hand.
+_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+_SYSTEM_EXCEPTION = "/usr/local"
+# Beside output/ these stand in a ComfyUI installation; a root that has them is the installation itself.
+_COMFYUI_NEIGHBOURS = ("input", "models", "custom_nodes")
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """What no target may be or contain: the project and the directory with our own state. Absolute paths."""
+
+    project: Path
+    state_dir: Path
+
+
+def resolve_root(given: str, target: Target, boundaries: Boundaries) -> Path | None:
+    """Given a root as configured, return its real path, or None where nothing is there yet.
+
+    Raises RefusedTarget for everything that is too dangerous to clean, naming the rule.
+    """
+    path = _absolute(given, target, boundaries)
+    if path.is_symlink():
+        raise _refusal(target, path, f"is a symbolic link to {path.readlink()}; give the directory itself")
+    real = Path(os.path.realpath(path))
+    _refuse_precious(real, target, boundaries)
+    try:
+        mode = real.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _refusal(target, real, f"cannot be looked at: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        raise _refusal(target, real, "is not a directory")
+    if str(real) in mount_points() and not target.allow_mount_point:
+        raise _refusal(target, real, "is a mount point; set allow_mount_point = true for this target if that is meant")
+    if target.kind is TargetKind.COMFYUI_OUTPUT:
+        _refuse_comfyui_inputs(real, target)
+    return real
+
+
+def open_root(real: Path) -> int:
+    """Given a resolved root, return a file descriptor of exactly that directory; raises RefusedTarget.
+
+    Every component is opened without following links: one that was swapped since ``resolve_root`` is an error.
+    """
+    descriptor = os.open("/", OPEN_DIRECTORY)
+    try:
+        for part in real.parts[1:]:
+            child = os.open(part, OPEN_DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = child
+    except OSError as error:
+        os.close(descriptor)
+        changed = " (replaced by a link while it was opened?)" if error.errno in (errno.ELOOP, errno.ENOTDIR) else ""
+        raise RefusedTarget(f"{printable(str(real))} cannot be opened: {error.strerror}{changed}") from None
+    return descriptor
+
+
+def _absolute(given: str, target: Target, boundaries: Boundaries) -> Path:
+    if not given.strip() or "\0" in given:
+        raise RefusedTarget(f"target {target.name}: an empty path would mean the current directory; give the full path")
+    path = Path(os.path.normpath(boundaries.project / given))
+    if not Path(given).is_absolute() and boundaries.project not in path.parents and path != boundaries.project:
+        raise _refusal(
+            target, path, f"is outside the project, given as the relative path {given!r}; give the full path"
+        )
+    return path
+
+
+def _refuse_precious(real: Path, target: Target, boundaries: Boundaries) -> None:
+    if len(real.parts) < 3:
+        raise _refusal(
+            target, real, "is too close to the root of the file system; a target is at least two levels below"
+        )
+    system = next((each for each in _SYSTEM if real.is_relative_to(each)), None)
+    if system is not None and not real.is_relative_to(_SYSTEM_EXCEPTION):
+        raise _refusal(target, real, f"belongs to the operating system ({system})")
+    if real.parent in (Path("/home"), Path("/Users")) or _is_or_contains(real, _own_home()):
+        raise _refusal(target, real, "is a home directory, or contains one; give a directory inside it")
+    project, state_dir = (Path(os.path.realpath(each)) for each in (boundaries.project, boundaries.state_dir))
+    # These kinds touch only names of fixed shapes, so the shared directories they live in are allowed.
+    if not (target.kind is TargetKind.PYTHON and real == project) and not (
+        target.kind is TargetKind.API_PROXY and real == state_dir
+    ):
+        if _is_or_contains(real, project):
+            raise _refusal(target, real, "is this program's own directory, or contains it")
+        if _is_or_contains(real, state_dir):
+            raise _refusal(target, real, "is CACHE_DIR, where the daemon keeps its state, or contains it")
+
+
+def _refuse_comfyui_inputs(real: Path, target: Target) -> None:
+    if real.name.lower() == "input":
+        raise _refusal(target, real, "is a server's input directory: what people uploaded is never cleaned")
+    for neighbour in _COMFYUI_NEIGHBOURS:
+        if (real / neighbour).is_dir():
+            raise _refusal(
+                target, real, f"contains {neighbour}/: this is a ComfyUI installation; give its output directory"
+            )
+
+
+def _own_home() -> Path:
+    import pwd
+
+    try:
+        return Path(os.path.realpath(pwd.getpwuid(os.getuid()).pw_dir))
+    except KeyError:  # a container's user without a passwd entry has no home to protect
+        return Path("/root")
+
+
+def _is_or_contains(directory: Path, other: Path) -> bool:
+    return other == directory or directory in other.parents
+
+
+def _refusal(target: Target, path: Path, why: str) -> RefusedTarget:
+    return RefusedTarget(f"target {target.name}: {printable(str(path))} {why}")
