@@ -7,6 +7,7 @@ raises BadAnswer with a reason; a probe turns that into a state.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from core.workflow import Key, keys_stored_by
 _STRINGS = "---- [String Key Caches] ----\n"
 _NUMBERS = "\n---- [Number Key Caches] ----\n"
 _SETTINGS = "\n---- [TagCache Settings] ----\n"
-_NO_TAG = "N/A(tag)"
 
 LOADED_SENTENCE = "缓存已加载"
 MISSING_SENTENCE = "未查询到缓存"
@@ -38,9 +38,10 @@ class Listing:
     def holds(self, key: Key, tag: str | None) -> bool:
         """Whether ``key`` is stored. ``tag`` is the one that its workflow gives it, None when unknown.
 
-        An entry is ``key: tag`` with nothing escaped, so ``a: b: N/A(tag)`` is the key ``a: b``, not ``a``.
-        Where a line could be read in two ways, only the expected tag makes it ours: better to warm once too
-        often than to call a cache loaded that is not.
+        An entry is ``key: tag`` with nothing escaped, so ``a: b: N/A(tag)`` is the key ``a: b``, not ``a``, and a
+        line begins an entry only where the one before it can have ended another. Where a line could be read in
+        two ways, only the expected tag makes it ours: better to warm once too often than to call a cache loaded
+        that is not.
         """
         if isinstance(key, int):
             return re.search(rf"^{key}: ", self.numbers, re.MULTILINE) is not None
@@ -50,16 +51,17 @@ class Listing:
         while (found := section.find(mark, start)) >= 0:
             begin = found + len(mark)
             end = section.find("\n", begin)
-            if _is_tag(section[begin : end if end >= 0 else len(section)], tag):
+            line_before = section[section.rfind("\n", 0, found) + 1 : found]
+            begins_entry = found == 0 or ": " in line_before
+            if begins_entry and _is_tag(section[begin : end if end >= 0 else len(section)], tag):
                 return True
             start = found + 1
         return False
 
 
 def _is_tag(text: str, expected: str | None) -> bool:
-    if text in (_NO_TAG, expected):
-        return True
-    return ": " not in text
+    # An empty tag is printed as N/A(tag), so that no entry ends in nothing.
+    return bool(text) and (text == expected or ": " not in text)
 
 
 def parse_cache_list(text: str) -> Listing:
@@ -67,7 +69,6 @@ def parse_cache_list(text: str) -> Listing:
 
     The last of each header counts: a key may contain a header's text, and it stands before the real one.
     """
-    text = text.replace("\r\n", "\n")
     settings_at = text.rfind(_SETTINGS)
     numbers_at = text.rfind(_NUMBERS, 0, max(settings_at, 0) + 1)
     if not text.startswith(_STRINGS) or settings_at < 0 or numbers_at < 0:
@@ -122,14 +123,18 @@ def parse_queue(document: object) -> Queue:
 
 
 def _queued(item: object, running: bool) -> QueuedPrompt | None:
-    if not isinstance(item, list) or len(item) < 3 or not isinstance(item[1], str):
+    # An id is a text, but a client may have sent a number for one, and older servers keep it as it came.
+    if not isinstance(item, list) or len(item) < 3 or not isinstance(item[1], str | int):
         return None
     number = item[0] if isinstance(item[0], int | float) else 0
+    try:
+        place = float(number)
+    except OverflowError:
+        place = math.inf if number > 0 else -math.inf
     extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
     client = extra.get("client_id")
-    return QueuedPrompt(
-        item[1], float(number), running, keys_stored_by(item[2]), client if isinstance(client, str) else ""
-    )
+    who = client if isinstance(client, str) else ""
+    return QueuedPrompt(str(item[1]), place, running, keys_stored_by(item[2]), who)
 
 
 def parse_history(document: object, prompt_id: str) -> Run | None:
@@ -145,7 +150,8 @@ def parse_history(document: object, prompt_id: str) -> Run | None:
     status = entry.get("status")
     status = status if isinstance(status, dict) else {}
     detail, cached = "", 0
-    for message in status.get("messages") or ():
+    messages = status.get("messages")
+    for message in messages if isinstance(messages, list) else ():
         if not isinstance(message, list) or len(message) != 2 or not isinstance(message[1], dict):
             continue
         name, data = message
@@ -196,8 +202,10 @@ def parse_submitted(status: int, body: str, prompt_id: str) -> None:
 
 def describe_node_errors(errors: object) -> str:
     """Given ``node_errors``, return them as one line: node, class, what is wrong; empty when there are none."""
-    if not isinstance(errors, dict):
+    if not errors:
         return ""
+    if not isinstance(errors, dict):
+        return excerpt(errors)
     sentences = []
     for node_id, entry in errors.items():
         details = entry.get("errors") if isinstance(entry, dict) else None

@@ -96,7 +96,8 @@ def keys_stored_by(prompt: object) -> frozenset[Key]:
         str(node_id): node
         for node_id, node in prompt.items()
         if isinstance(node, dict)
-        and node.get("class_type") in KEY_STORING_CLASSES
+        and isinstance(node.get("class_type"), str)
+        and node["class_type"] in KEY_STORING_CLASSES
         and isinstance(node.get("inputs"), dict)
     }
     return frozenset(stored.key for stored in stored_keys(nodes))
@@ -188,7 +189,14 @@ def _circles(graph: Graph) -> list[Finding]:
             if not pending[consumer]:
                 ready.append(consumer)
         del pending[done]
-    return [Finding("error", node_id, "is part of a circle of links") for node_id in sorted(pending)[:1]]
+    if not pending:
+        return []
+    # What is left is circles and whatever depends on them: follow the links until a node comes again.
+    node_id, seen = min(pending), set[str]()
+    while node_id not in seen:
+        seen.add(node_id)
+        node_id = min(pending[node_id])
+    return [Finding("error", node_id, "is part of a circle of links")]
 
 
 def subgraph_for(graph: Graph, key: Key) -> Graph:
