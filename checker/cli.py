@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from checker.events import describe
+from checker.events import explain, is_step
 from core.errors import CacheKeeperError, WorkflowError
 from core.fleet import Server
 from core.model import Event, Pause, State
 from core.workflow import lint, read_graph, stored_keys
 
 EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
+_STEPS_PER_EVENT = 5
 _SETTLED = frozenset({State.LOADED, State.FAILED, State.UNREACHABLE, State.PAUSED, State.UNKNOWN})
 
 
@@ -195,14 +196,18 @@ def _names_or_groups(servers: Sequence[Server], wished: Sequence[str]) -> list[s
 
 
 def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, as_json: bool) -> int:
-    """Print the events that explain a server's state at a time (UTC seconds), and the state itself last."""
-    events = journal.events(server=server, until=at, newest=newest)
+    """Print the events that explain a server's state at a time (UTC seconds), and the state itself last.
+
+    A person is spared the steps of a warm-up's ordinary course; JSON has every event.
+    """
+    events = journal.events(server=server, until=at, newest=newest if as_json else newest * _STEPS_PER_EVENT)
     if as_json:
         json.dump({"server": server, "events": [event.__dict__ for event in events]}, out, ensure_ascii=False, indent=2)
         out.write("\n")
         return EXIT_OK
-    for event in events:
-        out.write(f"{_clock(event.at)} {describe(event)}\n")
+    several = len({event.set_name for event in events}) > 1
+    for event in [event for event in events if not is_step(event)][-newest:]:
+        out.write(f"{_clock(event.at)}  {explain(event, with_set=several)}\n")
     states: dict[str, Event] = {event.set_name: event for event in events if event.kind == "state"}
     if not states:
         out.write(f"Nothing is recorded of {server} up to {_clock(at)}. 没有记录。\n")
@@ -263,10 +268,10 @@ def moment(text: str | None, now: float) -> float:
     match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text.strip())
     try:
         if match:
-            found = local.replace(
-                hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 59), microsecond=999_999
-            )
-            return (found if found <= local else found - timedelta(days=1)).timestamp()
+            begin = local.replace(hour=int(match[1]), minute=int(match[2]), second=int(match[3] or 0), microsecond=0)
+            begin = begin if begin <= local else begin - timedelta(days=1)
+            # 10:03 means the whole minute.
+            return min((begin + timedelta(seconds=0.999 if match[3] else 59.999)).timestamp(), now)
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"{text!r} is no time such as 10:03 or 2026-02-17 10:03:00") from None
