@@ -70,6 +70,26 @@ class SweepReport:
     def ok(self) -> bool:
         return not (self.failed.total or self.refused or self.busy)
 
+    def info(self) -> dict[str, int]:
+        """The six numbers of ``get_cache_info``; complete only for a run that measured everything."""
+        kept, old = self.plan.kept, self.plan.deleted
+        return {
+            "total_size": kept.apparent_bytes + old.apparent_bytes,
+            "total_dirs": kept.directories + old.directories,
+            "total_files": kept.files + old.files,
+            "old_dirs": old.directories,
+            "old_files": old.files,
+            "old_size": old.apparent_bytes,
+        }
+
+    def result(self) -> dict[str, int]:
+        """The three numbers of ``clean_old_cache``."""
+        return {
+            "deleted_files": self.deleted_files,
+            "deleted_dirs": self.deleted_dirs,
+            "freed_space": self.freed_bytes,
+        }
+
     def merge(self, other: SweepReport) -> None:
         """Add what another worker did on the same root."""
         self.plan.merge(other.plan)

@@ -83,6 +83,7 @@ class Walk:
         """Given the open root, work through the target; what went wrong is in the report."""
         self._device = os.fstat(root).st_dev
         try:
+            self._pulse()
             if self.layout.unit_depth:
                 self._directories(root, "", 1)
             else:

@@ -1,4 +1,4 @@
-"""Whether a run takes only a moderate part of a target, found out without reading the units."""
+"""What can be said of a target without reading its units: how many there are, and how many look old."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def surely_within(root: int, layout: Layout, rules: Rules, largest_share: float,
         return missing <= 0
     except OSError:  # the full plan reports what cannot be read
         return False
+
+
+def count_by_directory(root: int, layout: Layout, rules: Rules, mounts: Mounts) -> tuple[int, int]:
+    """Return how many directory units there are and how many look expired by their directory's own time."""
+    total = old = 0
+    for each in _units(root, layout, mounts):
+        try:
+            old += each.stat(follow_symlinks=False).st_mtime < rules.young_from
+        except FileNotFoundError:
+            continue
+        total += 1
+    return total, old
 
 
 def _units(

@@ -1,0 +1,131 @@
+"""Reports as lines for people, in English or Chinese. Sizes are shown in units, JSON has bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cleaner.names import printable
+from cleaner.report import SweepReport, Troubles
+from core.entries import KEPT_REASONS, Line, Reason, Tally
+
+_REASONS = {
+    Reason.EMPTY_POLICY: ("no rule is set, so nothing is deleted", "未设置任何规则，不删除"),
+    Reason.KEEP_FILE: ("protected by a keep file", "有保留标记文件"),
+    Reason.PINNED: ("pinned by name", "按名称保留"),
+    Reason.IN_USE: ("open in some process", "正被某个进程使用"),
+    Reason.FUTURE_TIME: ("its time lies in the future", "修改时间在未来"),
+    Reason.RECENTLY_MODIFIED: ("modified within the grace period", "宽限期内被修改过"),
+    Reason.RECENTLY_ARRIVED: ("arrived within the grace period", "宽限期内才出现"),
+    Reason.KEEP_LAST: ("among the newest that are kept", "属于保留的最新若干项"),
+    Reason.YOUNG: ("not old enough", "未到期"),
+    Reason.WITHIN_LIMITS: ("within the limits", "未超出限额"),
+    Reason.OLDER_THAN: ("older than the age limit", "超过保留天数"),
+    Reason.MAX_SIZE: ("over the size limit, oldest first", "超出容量上限，先删最旧的"),
+    Reason.MIN_FREE: ("the disk is nearly full, oldest first", "磁盘空间不足，先删最旧的"),
+    Reason.BEYOND_KEEP_LAST: ("beyond the newest that are kept", "超出保留的最新若干项"),
+}
+
+
+def size_text(size_bytes: int) -> str:
+    """Given bytes, return them for a person, in powers of 1000."""
+    from rich.filesize import decimal
+
+    return str(decimal(size_bytes))
+
+
+def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False) -> list[str]:
+    """Given a report, return what a person needs to know of it, on one screen."""
+
+    def say(english: str, translated: str) -> str:
+        return translated if chinese else english
+
+    head = f"{report.target}: {printable(report.root)}"
+    if report.refused or report.busy:
+        return [head, say("  refused: ", "  已拒绝：") + str(report.refused or report.busy)]
+    lines = [head]
+    if not report.missing:
+        going = say("would delete", "将删除") if report.dry_run else say("deleted", "已删除")
+        lines.append(
+            f"  {going} {report.deleted_units:,} {say('units', '项')} "
+            f"({report.deleted_files:,} {say('files', '个文件')}, {report.deleted_dirs:,} "
+            f"{say('directories', '个目录')}), {say('freeing', '释放')} {size_text(report.freed_bytes)}"
+            + ("" if report.dry_run else f", {report.duration_seconds:.1f} s")
+        )
+        if report.trashed_units:
+            lines.append(
+                say("  moved to .trash, freed when it is purged: ", "  已移入 .trash，清空后才释放：")
+                + f"{report.trashed_units:,}"
+            )
+        if report.purged_bytes:
+            lines.append(say("  purged from .trash: ", "  从 .trash 清除：") + size_text(report.purged_bytes))
+        lines += _reason_lines(report, chinese)
+        if report.dry_run:
+            lines += _entry_lines(say("first", "前几项"), report.plan.first[:shown], report.started)
+            if report.deleted_units > shown:
+                few = max(3, shown // 2)
+                lines += _entry_lines(say("biggest", "最大"), report.plan.biggest[:few], report.started)
+                lines += _entry_lines(say("oldest", "最旧"), report.plan.oldest[:few], report.started)
+        if report.arrived_lately:
+            lines.append(
+                say(
+                    f"  note: {report.arrived_lately:,} of them came here within the last hour with old times",
+                    f"  注意：其中 {report.arrived_lately:,} 项在一小时内才到达，但带有旧的时间",
+                )
+            )
+    lines += _trouble_lines(say("skipped", "已跳过"), report.skipped)
+    lines += _trouble_lines(say("failed", "失败"), report.failed)
+    lines += [f"  {say('warning', '警告')}: {printable(warning)}" for warning in report.warnings]
+    if report.stopped:
+        lines.append(say("  stopped before the end", "  未完成，提前停止"))
+    return lines
+
+
+def _reason_lines(report: SweepReport, chinese: bool) -> Iterable[str]:
+    order = list(Reason)
+    for reason, tally in sorted(report.plan.tallies.items(), key=lambda item: order.index(item[0])):
+        verb = ("keep", "保留") if reason in KEPT_REASONS else ("delete", "删除")
+        # A young directory is kept without being read, and then its size is unknown, not zero.
+        size = size_text(tally.allocated_bytes) if _was_read(tally) else "-"
+        yield f"    {verb[chinese]:<6} {tally.entries:>9,}  {size:>9}  {_REASONS[reason][chinese]}"
+
+
+def _was_read(tally: Tally) -> bool:
+    return bool(tally.files or tally.directories)
+
+
+def _entry_lines(title: str, entries: list[Line], now: float) -> Iterable[str]:
+    if entries:
+        yield f"  {title}:"
+    for line in entries:
+        age = f"{(now - line.modified) / 86400:.1f} d"
+        yield f"    {age:>9}  {size_text(line.allocated_bytes):>9}  {line.reason.value:<16}  {printable(line.name)}"
+
+
+def _trouble_lines(title: str, troubles: Troubles) -> Iterable[str]:
+    if not troubles.total:
+        return
+    counts = ", ".join(f"{count:,} × {reason}" for reason, count in sorted(troubles.counts.items()))
+    yield f"  {title}: {counts}"
+    for path, reason in troubles.first[:5]:
+        yield f"    {printable(path)}: {reason}"
+
+
+def info_lines(info: dict[str, int], report: SweepReport | None, days: float, *, chinese: bool = False) -> list[str]:
+    """Given the numbers of ``get_cache_info``, return them for a person."""
+    where = f"{report.target}: {printable(report.root)}" if report is not None else ""
+    old = f"older than {days:g} days" if not chinese else f"超过 {days:g} 天"
+    total = "total" if not chinese else "总计"
+    files, directories = ("files", "directories") if not chinese else ("个文件", "个目录")
+    lines = [
+        where,
+        f"  {total}: {info['total_files']:,} {files}, {info['total_dirs']:,} {directories}, "
+        f"{size_text(info['total_size'])}",
+        f"  {old}: {info['old_files']:,} {files}, {info['old_dirs']:,} {directories}, {size_text(info['old_size'])}",
+    ]
+    if report is not None:
+        freed = "deleting them would free on disk" if not chinese else "删除后磁盘可释放"
+        lines.append(f"  {freed}: {size_text(report.freed_bytes)}")
+        lines += _trouble_lines("skipped" if not chinese else "已跳过", report.skipped)
+        lines += _trouble_lines("failed" if not chinese else "失败", report.failed)
+        lines += [f"  {'警告' if chinese else 'warning'}: {printable(warning)}" for warning in report.warnings]
+    return lines
