@@ -18,6 +18,7 @@ from pathlib import Path
 
 import config
 from checker.poll import Checker
+from cleaner.stamp import read_clock
 from client.server_client import FleetSession
 from core.control import Beat, Ready, StartWarning
 from core.errors import CacheKeeperError, ConfigError
@@ -86,7 +87,8 @@ class Program:
         self._timetable = Timetable()
         self._lanes = Lanes()
         self._cycles: set[asyncio.Task[None]] = set()
-        self._cleaning = Cleaning(settings, self._progress(CLEAN), dry_run=dry_run)
+        self._began = read_clock()
+        self._cleaning = Cleaning(settings, self._progress(CLEAN), self._began, dry_run=dry_run)
 
     async def run(self, *, once: bool) -> int:
         """Run until told to stop (or once through); return the exit code."""
@@ -118,7 +120,7 @@ class Program:
         for track in self._checker.tracks.values():
             for each in track.sets:
                 print(f"{track.server.name} {each.warmup.name}: {each.memory.state} ({each.decision.reason})")
-        for line in await asyncio.to_thread(self._cleaning.plan):
+        for line in self._cleaning.plan():
             print(line)
         return 0 if set(report.states) <= {"loaded"} else 1
 
@@ -176,9 +178,10 @@ class Program:
         table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
         table.every(3600, "forget", self._forget)
         if settings.clean_time is not None:
-            table.daily(settings.clean_time, "daily clean", self._start_cleaning)
-        if settings.clean_interval_hours is not None:
-            table.every(settings.clean_interval_hours * 3600, "interval clean", self._start_cleaning)
+            table.daily(settings.clean_time, "daily clean", self._clean_if_due)
+        # The stamp decides, not the timetable: a night that the daemon slept through or that lacks 02:30 is made up
+        # for, and one that has it twice is cleaned once.
+        table.every(60, "clean", self._clean_if_due)
 
     def _start_cycle(self) -> None:
         """Poll what is due, in the background: a slow server must hold up neither the loop nor the next tick."""
@@ -199,9 +202,8 @@ class Program:
         finally:
             self._lanes.end(POLL, time.monotonic())
 
-    def _start_cleaning(self) -> None:
-        if self._cleaning.running:
-            log.warning("cleaning is still running; this turn is left out")
+    def _clean_if_due(self) -> None:
+        if self._lanes.is_working(CLEAN) or not self._cleaning.is_due():
             return
         task = asyncio.create_task(self._clean())
         self._cycles.add(task)
@@ -235,7 +237,7 @@ class Program:
         if fixed:
             log.warning("%s: changed, but only taken up by a restart", ", ".join(name.upper() for name in fixed))
         logging.getLogger().setLevel(new.log_level)
-        self._cleaning = Cleaning(new, self._progress(CLEAN), dry_run=self._dry_run)
+        self._cleaning = Cleaning(new, self._progress(CLEAN), self._began, dry_run=self._dry_run)
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
         self._fill_timetable()

@@ -38,6 +38,9 @@ class Lanes:
         lane = self.lanes[name]
         lane.progress_at, lane.working = now, lane.working - 1
 
+    def is_working(self, name: str) -> bool:
+        return self.lanes[name].working > 0
+
     def stuck(self, now: float) -> list[str]:
         """Return the lanes that have work in hand and have been silent for too long."""
         return [
