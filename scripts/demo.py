@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -46,13 +47,23 @@ def main() -> int:
         "PORT": str(port),
         "HOST": "127.0.0.1",
     }
+    # Ctrl-C reaches the whole group; a TERM to this process alone is passed on.
+    signal.signal(signal.SIGTERM, _interrupt)
+    daemon = subprocess.Popen([sys.executable, "daemon.py", "run"], cwd=ROOT, env=environment)
     try:
-        return subprocess.run([sys.executable, "daemon.py", "run"], cwd=ROOT, env=environment, check=False).returncode
+        return daemon.wait()
     except KeyboardInterrupt:
-        return 0
+        daemon.terminate()
+        return daemon.wait()
     finally:
-        fleet.terminate()
+        assert fleet.stdin is not None, "stdin is a pipe"
+        # The fleet lives as long as its standard input is open.
+        fleet.stdin.close()
         fleet.wait(10)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _free_port(wished: int) -> int:

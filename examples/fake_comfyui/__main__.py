@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -63,7 +64,9 @@ def _play(fleet: FakeFleet, roles: list[Role], over: threading.Event) -> None:
 
 
 def _hold_leash(over: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # os.read, not sys.stdin: a buffered read would hold a lock that the interpreter needs to end.
+    while os.read(0, 4096):
+        pass
     over.set()
 
 
