@@ -175,7 +175,7 @@ def test_a_cache_dir_taken_away_ends_the_daemon_within_a_tick(project: Project, 
         project.path("lock").unlink()
         if what == "lock replaced":
             project.path("lock").touch()
-    out, _ = run.communicate(timeout=5)
+    out, _ = run.communicate(timeout=15)
     assert run.returncode == 74
     assert f"{project.path('lock')} was deleted or replaced while running: stopping" in out
     assert not is_alive(main)
