@@ -13,7 +13,7 @@ import config
 from core.errors import DaemonError
 from core.restart import ABORT_GRACE_SECONDS, Limits
 from supervisor import handover
-from supervisor.claim import POLL_SECONDS, claim, kill_orphan, make_cache_dir
+from supervisor.claim import POLL_SECONDS, STRANGER_PATIENCE_SECONDS, claim, kill_orphan, make_cache_dir
 from supervisor.files import Files, files_in, read_state, remove
 from supervisor.identity import is_supervisor, orphan_of, send_if, supervisor_command, supervisor_of
 from supervisor.lock import is_held, try_lock
@@ -110,22 +110,24 @@ def stop_all(files: Files) -> int | None:
     grace = _grace_seconds(files)
     # Longer than the supervisor's own way from SIGTERM to SIGKILL of a main that hangs already.
     patience = grace + ABORT_GRACE_SECONDS
-    began = time.monotonic()
+    began = recognised = time.monotonic()
     told: int | None = None
     while _held(files):
-        waited = time.monotonic() - began
+        now = time.monotonic()
         running, orphan = supervisor_of(files), orphan_of(files)
         if running is not None:
-            if running != told or waited > patience:
-                _signal(running, files, SIGKILL if waited > patience else signal.SIGTERM)
+            recognised = now
+            if running != told or now - began > patience:
+                _signal(running, files, SIGKILL if now - began > patience else signal.SIGTERM)
                 told = running
         elif orphan is not None:
             # Its leash is broken, so it is ending already; it gets the same grace.
+            recognised = now
             told = told or orphan
-            if waited > grace:
+            if now - began > grace:
                 kill_orphan(orphan, files)
-        if waited > patience + 5:
-            raise DaemonError(f"{files.lock} is still held. Find the process with: fuser -v {files.lock}")
+        if now - recognised > STRANGER_PATIENCE_SECONDS or now - began > patience + STRANGER_PATIENCE_SECONDS:
+            raise DaemonError(f"{files.lock} is held by a process that does not end. Find it: fuser -v {files.lock}")
         time.sleep(POLL_SECONDS)
     _tidy(files)
     return told

@@ -9,6 +9,8 @@ import time
 from supervisor.files import identity
 
 ECHO_PATIENCE_SECONDS = 0.1
+# Before a line, but not before each: a stat for each of 5,000 lines a second costs most of a core.
+CHECK_SECONDS = 1.0
 
 
 class LogFile:
@@ -28,6 +30,8 @@ class LogFile:
         self._identity = (0, 0)
         self._size = 0
         self._unreported = 0
+        self._checked = 0.0
+        self._staying = False
         self._torn = False
         self._reason = ""
 
@@ -44,15 +48,20 @@ class LogFile:
 
     def lines(self, text: bytes) -> None:
         """Write whole lines: ``text`` ends with a newline and may hold thousands of lines (one write for all)."""
+        if not self._staying and time.monotonic() - self._checked >= CHECK_SECONDS:
+            self.check()
         stamp = b"[" + time.strftime("%Y-%m-%d %H:%M:%S").encode() + b"] "
         block = stamp + text[:-1].replace(b"\n", b"\n" + stamp) + b"\n"
         self._append(block, stamp)
         self._echo(block)
 
+    def stay(self) -> None:
+        """Go on in the file that is open, whatever becomes of its name: that may belong to another daemon now."""
+        self._staying = True
+
     def check(self) -> None:
-        """Go on in a new file when the log was deleted, renamed or cut; report lost lines. Once a second, not per
-        line: a stat for each of 5,000 lines a second costs most of a core.
-        """
+        """Go on in a new file when the log was deleted, renamed or cut; say how many lines were lost."""
+        self._checked = time.monotonic()
         try:
             found = os.stat(self.path)
         except OSError:

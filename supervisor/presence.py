@@ -32,7 +32,7 @@ class Presence:
         try:
             self.announce()
         except OSError:
-            pass  # a full disk: the lock is held all the same, and the next second tries again
+            pass  # a full disk: the lock is held all the same, and the next check tries again
 
     def show(self, state: dict[str, Any]) -> bool:
         """Write the state file; return whether that worked (a full disk: try again later)."""

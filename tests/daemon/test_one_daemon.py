@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -83,8 +84,6 @@ def test_a_stopped_supervisor_process_is_killed_in_the_end_and_main_with_it(proj
 
 
 def test_a_lock_held_by_a_stranger_ends_in_one_clear_line(project: Project) -> None:
-    import fcntl
-
     with project.path("lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         start = project.command("start")
