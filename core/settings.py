@@ -220,13 +220,33 @@ def parse(values: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
     parsed: dict[str, Any] = {}
     problems: list[Problem] = []
     for key in KEYS:
-        written = next((name for name in (key.name, *key.aliases) if values.get(name, "").strip()), None)
+        given = [name for name in (key.name, *key.aliases) if values.get(name, "").strip()]
+        # A .env made from .env.example has the new name at its default beside the old line that the user kept.
+        written = next((name for name in given if values[name].strip() != key.default), given[0] if given else None)
         text = values[written].strip() if written else key.default
         try:
             parsed[key.name.lower()] = key.parse(text)
         except Invalid as invalid:
             problems.append(Problem(written or key.name, masked(text)[:200], str(invalid)))
     return parsed, problems
+
+
+def literal_paths(dotenv: str) -> str:
+    """Given the text of a ``.env`` file, return it with quoted Windows paths escaped, as the reader will take them.
+
+    python-dotenv decodes backslash escapes inside quotes: ``"r:\\api"`` would come out with a bell in it and
+    ``'\\\\server\\share'`` without its first backslash. A UNC path that somebody has escaped already is left alone.
+    """
+    names = "|".join(key.name for key in KEYS if key.parse is path_text)
+
+    def escape(match: re.Match[str]) -> str:
+        before, _, path, after = match.groups()
+        plain = path.replace("\\\\", "\\") if path.startswith("\\" * 4) else path
+        escaped = plain.replace("\\", "\\" * 2)
+        return f"{before}'{escaped}'{after}"
+
+    line = rf"""^(\s*(?:export\s+)?(?:{names})\s*=\s*)(["'])([^"'\n]*\\[^"'\n]*)\2(\s*(?:#.*)?)$"""
+    return re.sub(line, escape, dotenv, flags=re.MULTILINE)
 
 
 def misspelt(names: Mapping[str, object]) -> list[str]:

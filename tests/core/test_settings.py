@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.settings import KEYS, Invalid, misspelt, parse, render_example, resolve_path, server_list, server_url
+from core.settings import (
+    KEYS,
+    Invalid,
+    literal_paths,
+    misspelt,
+    parse,
+    render_example,
+    resolve_path,
+    server_list,
+    server_url,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -210,6 +220,22 @@ def test_a_windows_path_on_posix_is_refused_and_not_taken_for_a_file_name(text: 
 )
 def test_a_path_on_windows(text: str, path: str) -> None:
     assert str(resolve_path(text, **WINDOWS)) == path
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        (r'CACHE_DIR="r:\api_proxy_cache"', r"CACHE_DIR='r:\\api_proxy_cache'"),
+        (r"CACHE_DIR='\\server\share'  # why", r"CACHE_DIR='\\\\server\\share'  # why"),
+        (r'export IMAGE_CACHE_DIR = "\\\\server\\share"', r"export IMAGE_CACHE_DIR = '\\\\server\\share'"),
+        (r"CACHE_DIR=r:\api", r"CACHE_DIR=r:\api"),
+        (r'CACHE_DIR="/var/cache"', r'CACHE_DIR="/var/cache"'),
+        (r'GPU_TOKEN="a\nb"', r'GPU_TOKEN="a\nb"'),
+        (r'#CACHE_DIR="r:\api"', r'#CACHE_DIR="r:\api"'),
+    ],
+)
+def test_a_quoted_windows_path_is_taken_as_it_is_written(line: str, read: str) -> None:
+    assert literal_paths(f"PORT=1\n{line}\nHOST=x\n") == f"PORT=1\n{read}\nHOST=x\n"
 
 
 def test_a_name_that_is_nearly_a_setting_is_asked_about() -> None:
