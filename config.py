@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
     # An old name in the environment must win over the new name in .env: the environment wins, whatever the name.
     for key in settings.KEYS:
         for alias in key.aliases:
-            if environ.get(alias, "").strip() and not environ.get(key.name, "").strip():
+            if environ.get(key.name, "").strip():
+                merged.pop(alias, None)
+            elif environ.get(alias, "").strip():
                 merged[key.name] = environ[alias]
     values, found = settings.parse(merged)
     problems += found
@@ -114,9 +116,15 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
     table = _read_toml(fleet_file, problems, must_exist=_wished(merged, "FLEET_FILE"))
     servers = reader.read(table) if table is not None else ()
     targets = _targets(table or {}, problems)
-    if _wished(merged, "SERVERS") or not servers:
-        known = {server.url for server in servers}
+    own_sets = bool(table and table.get("set"))
+    listed = _wished(merged, "SERVERS") or not servers
+    if listed or not own_sets:
         warmup = _default_set(workflow_path, values.get("workflow_timeout_seconds", 600.0), problems)
+    if not own_sets:
+        # Groups without any [[set]] are warmed with the one workflow of .env.
+        servers = tuple(replace(server, sets=(warmup,)) for server in servers)
+    if listed:
+        known = {server.url for server in servers}
         group = Group("default", check_interval_seconds=values.get("check_interval_seconds", 30.0))
         servers += tuple(Server(server_name(url), url, group, (warmup,)) for url in addresses if url not in known)
     if problems:
@@ -200,7 +208,8 @@ def _read_dotenv(path: Path) -> tuple[dict[str, str], list[str], list[Problem]]:
 
     from dotenv import dotenv_values
 
-    written = {name: value for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items() if value}
+    stream = StringIO(settings.literal_paths(text))
+    written = {name: value for name, value in dotenv_values(stream=stream, interpolate=False).items() if value}
     return written, settings.misspelt(written), []
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from core.errors import Problem
-from core.settings import Invalid, number, one_of, server_url
+from core.settings import Invalid, masked, number, one_of, server_url
 from core.workflow import Graph, Key, wanted_keys
 
 Priority = Literal["wait", "queue", "front"]
@@ -130,13 +130,16 @@ class FleetReader:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             self._problem(kind, entries, f"must be a list of tables: [[{kind}]]")
             return []
-        found = []
+        found, seen = [], set[str]()
         for index, entry in enumerate(entries):
             name = entry.get("name")
             where = f"{kind}[{name if isinstance(name, str) and name else index}]"
             if not isinstance(name, str) or not re.fullmatch(r"[\w.\-:\[\]]+", name):
                 self._problem(f"{where}.name", name, "must be letters, digits, '.', '-', ':' or '_'")
                 continue
+            if name in seen:
+                self._problem(f"{where}.name", name, "is there twice; each needs a name of its own")
+            seen.add(name)
             result = read(where, entry)
             if result is not None:
                 found.append(result)
@@ -195,10 +198,14 @@ class FleetReader:
                 self._problem(f"{where}.url", entry.get("url"), "must be a path on the server or a whole address")
             if [expect.text, expect.regex, expect.json_path].count(None) != 2:
                 self._problem(where, sorted(entry), "needs exactly one of text, regex and json_path")
-            if expect.regex is not None:
+            for name in ("text", "regex", "json_path"):
+                if name in entry and not (isinstance(entry[name], str) and entry[name]):
+                    # An empty text is in every answer, so it would call any server loaded.
+                    self._problem(f"{where}.{name}", entry[name], "must be a text, not an empty one")
+            if isinstance(expect.regex, str):
                 try:
                     re.compile(expect.regex)
-                except (re.error, TypeError) as error:
+                except re.error as error:
                     self._problem(f"{where}.regex", expect.regex, f"is not a regular expression: {error}")
         return Detector(
             kind,
@@ -231,6 +238,8 @@ class FleetReader:
                 chosen.append(sets[name])
             elif not any(problem.key.startswith(f"set[{name}]") for problem in self.problems):
                 self._problem(f"{where}.sets", name, f"is not a [[set]]: there are {', '.join(sets) or 'none'}")
+        if entry.get("sets") == []:
+            self._problem(f"{where}.sets", "[]", "names no set, so that nothing would be watched; leave it out for all")
         servers: list[Server] = []
         written = entry.get("servers")
         if not isinstance(written, list) or not written:
@@ -244,7 +253,7 @@ class FleetReader:
                 if name and len(urls) > 1:
                     raise Invalid("a range of servers cannot have one name")
             except Invalid as invalid:
-                self._problem(f"{where}.servers", item, str(invalid))
+                self._problem(f"{where}.servers", masked(str(item)), str(invalid))
                 continue
             servers += [Server(name or server_name(url), url, group, tuple(chosen)) for url in urls]
         return servers
@@ -340,8 +349,8 @@ def server_name(url: str) -> str:
 def expand_ranges(address: str) -> list[str]:
     """Given an address, return it with each ``{first..last}`` or ``{first..last..step}`` written out.
 
-    ``http://10.0.0.{144..150}:{8188..8488..100}`` is 7 × 4 servers. Raises Invalid for an empty or a
-    far too long range.
+    ``http://10.0.0.{144..150}:{8188..8488..100}`` is 7 × 4 servers, ``gpu{08..11}`` keeps the zeros. Raises
+    Invalid for an empty or a far too long range.
     """
     pieces: list[list[str]] = []
     for part in re.split(r"(\{\d+\.\.\d+(?:\.\.\d+)?\})", address):
@@ -352,7 +361,8 @@ def expand_ranges(address: str) -> list[str]:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if step == 0 or last < first or (last - first) // step >= MAX_SERVERS:
             raise Invalid(f"{part} is not a rising range of at most {MAX_SERVERS}")
-        pieces.append([str(value) for value in range(first, last + 1, step)])
+        width = len(match[1]) if match[1].startswith("0") else 0
+        pieces.append([str(value).zfill(width) for value in range(first, last + 1, step)])
     count = 1
     for piece in pieces:
         count *= len(piece)

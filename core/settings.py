@@ -106,22 +106,33 @@ def separated(text: str) -> list[str]:
     return list(dict.fromkeys(part for part in re.split(r"[,，;；\s]+", text) if part))
 
 
+_PASSWORD_IN_ADDRESS = "an address with a password in it: give the password as a header in fleet.toml"
+
+
+def masked(text: str) -> str:
+    """Given something that may be an address, return it fit to be printed: without a password or a query."""
+    return re.sub(r"\?.*", "?***", re.sub(r"^(\w+://)?.*@", r"\1***@", text, flags=re.DOTALL), flags=re.DOTALL)
+
+
 def server_url(text: str) -> str:
     """Given an address with or without ``http://``, return it normalised, no trailing slash; raises Invalid."""
     url = text if "://" in text else f"http://{text}"
     if "@" in text:
-        raise Invalid("an address with a password in it: give the password as a header in fleet.toml")
-    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.%]+\]|[^/\s:@\[\]?#]+)(?::(\d+))?((?:/[^\s?#]*)?)", url)
+        raise Invalid(_PASSWORD_IN_ADDRESS)
+    match = re.fullmatch(r"(https?)://(\[[0-9a-f:.%]+\]|[\w.-]+)(?::(\d{1,9}))?((?:/[^\s?#\\]*)?)", url, re.IGNORECASE)
     if not match:
-        raise Invalid(f"{text!r} is not a server address such as http://127.0.0.1:8188")
+        raise Invalid(f"{masked(text)!r} is not a server address such as http://127.0.0.1:8188")
     scheme, host, port, path = match.groups()
     if port is not None and not 1 <= int(port) <= 65535:
-        raise Invalid(f"{text!r}: a port is from 1 to 65535")
-    return f"{scheme}://{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
+        raise Invalid(f"{masked(text)!r}: a port is from 1 to 65535")
+    return f"{scheme.lower()}://{host.lower()}{f':{int(port)}' if port else ''}{path.rstrip('/')}"
 
 
 def server_list(text: str) -> tuple[str, ...]:
     """Given a list of addresses, return the normalised addresses, each once; raises Invalid naming the bad one."""
+    if "@" in text:
+        # Before it is cut up: a password may contain a comma.
+        raise Invalid(_PASSWORD_IN_ADDRESS)
     return tuple(dict.fromkeys(server_url(part) for part in separated(text)))
 
 
@@ -209,14 +220,33 @@ def parse(values: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
     parsed: dict[str, Any] = {}
     problems: list[Problem] = []
     for key in KEYS:
-        written = next((name for name in (key.name, *key.aliases) if values.get(name, "").strip()), None)
+        given = [name for name in (key.name, *key.aliases) if values.get(name, "").strip()]
+        # A .env made from .env.example has the new name at its default beside the old line that the user kept.
+        written = next((name for name in given if values[name].strip() != key.default), given[0] if given else None)
         text = values[written].strip() if written else key.default
         try:
             parsed[key.name.lower()] = key.parse(text)
         except Invalid as invalid:
-            shown = re.sub(r"(\w+://)?[^\s,/@]+@", r"\1***@", text)
-            problems.append(Problem(written or key.name, shown[:200], str(invalid)))
+            problems.append(Problem(written or key.name, masked(text)[:200], str(invalid)))
     return parsed, problems
+
+
+def literal_paths(dotenv: str) -> str:
+    """Given the text of a ``.env`` file, return it with quoted Windows paths escaped, as the reader will take them.
+
+    python-dotenv decodes backslash escapes inside quotes: ``"r:\\api"`` would come out with a bell in it and
+    ``'\\\\server\\share'`` without its first backslash. A UNC path that somebody has escaped already is left alone.
+    """
+    names = "|".join(key.name for key in KEYS if key.parse is path_text)
+
+    def escape(match: re.Match[str]) -> str:
+        before, _, path, after = match.groups()
+        plain = path.replace("\\\\", "\\") if path.startswith("\\" * 4) else path
+        escaped = plain.replace("\\", "\\" * 2)
+        return f"{before}'{escaped}'{after}"
+
+    line = rf"""^(\s*(?:export\s+)?(?:{names})\s*=\s*)(["'])([^"'\n]*\\[^"'\n]*)\2(\s*(?:#.*)?)$"""
+    return re.sub(line, escape, dotenv, flags=re.MULTILINE)
 
 
 def misspelt(names: Mapping[str, object]) -> list[str]:
