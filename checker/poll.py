@@ -26,6 +26,7 @@ from core.model import (
     Memory,
     Observation,
     Outcome,
+    Pause,
     Policy,
     Reach,
     Room,
@@ -87,6 +88,7 @@ class Checker:
         # Servers with a warm-up under way and their groups; servers that wait for room, in the order they came.
         self._warming: dict[str, str] = {}
         self._waiting: dict[str, None] = {}
+        self._pauses: dict[str, Pause] = {}
         self._next_start_at = 0.0
         self._unclosed: list[tuple[str, Outcome, str, float, float | None, Event]] = []
         self.tracks: dict[str, ServerTrack] = {}
@@ -110,6 +112,9 @@ class Checker:
         self._warming = {
             name: track.server.group.name for name, track in self.tracks.items() if track.open_set is not None
         }
+        self._waiting = {name: None for name in self._waiting if name in self.tracks}
+        # The new tracks do not know of any pause: the next cycle tells them.
+        self._pauses = {}
 
     async def poll_cycle(self, names: Iterable[str] | None = None) -> CycleReport:
         """Poll every server that is due, or those named whether due or not, side by side.
@@ -186,8 +191,10 @@ class Checker:
     def _decide(self, track: ServerTrack, each: SetTrack, observed: Observation, now: float) -> Decision:
         sizes = dict(observed.cache.lru_sizes) if observed.cache else {}
         if sizes:
-            stored = [stored for other in track.sets for stored in other.stored]
-            each.policy = replace(each.policy, overfull=tuple(overfull_tags(stored, sizes)))
+            stored = [stored for other in track.sets for stored in other.warmup.stored]
+            overfull = tuple(overfull_tags(stored, sizes))
+            if overfull != each.policy.overfull:
+                each.policy = replace(each.policy, overfull=overfull)
         group = track.server.group
         opened = track.open_set
         room = Room(
@@ -365,11 +372,12 @@ class Checker:
         free = self._limits.max_concurrent_warmups - len(self._warming)
         if self._limits.warmup_start_gap_seconds > 0:
             free = min(free, 1)
-        for name in list(self._waiting):
-            track = self.tracks.get(name)
-            if track is None:
-                del self._waiting[name]
-            elif free > 0 and self._group_has_room(track) and track not in due:
+        chosen = {track.server.name for track in due}
+        for name in self._waiting:
+            if free <= 0:
+                break
+            track = self.tracks[name]
+            if name not in chosen and not track.in_flight and self._group_has_room(track):
                 due.append(track)
                 free -= 1
         return due
@@ -384,6 +392,9 @@ class Checker:
         except StoreError as error:
             log.warning("pauses not read: %s", error)
             return
+        if pauses == self._pauses:
+            return
+        self._pauses = pauses
         for track in self.tracks.values():
             found = pauses.get(track.server.name) or pauses.get(track.server.group.name)
             if found is None and track.paused is not None:

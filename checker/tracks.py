@@ -25,7 +25,7 @@ from core.model import (
     State,
     Submission,
 )
-from core.workflow import Key, StoredKey, stored_keys
+from core.workflow import Key
 
 log = logging.getLogger("checker")
 
@@ -54,7 +54,7 @@ _NOT_DECIDED = Decision(Action.NONE, State.UNKNOWN, "not_polled", "not polled ye
 _NOT_OBSERVED = Observation(Reach.BAD_ANSWER, "not polled yet")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SetTrack:
     """One warm-up set on one server: its policy, what is remembered of it, and what was last seen and decided.
 
@@ -64,7 +64,6 @@ class SetTrack:
 
     warmup: WarmupSet
     policy: Policy
-    stored: tuple[StoredKey, ...]
     memory: Memory = field(default_factory=Memory)
     decision: Decision = _NOT_DECIDED
     observation: Observation = _NOT_OBSERVED
@@ -80,10 +79,10 @@ class SetTrack:
         return cache.missing if cache else ()
 
     def tag_of(self, key: Key) -> str | None:
-        return next((stored.tag for stored in self.stored if stored.key == key), None)
+        return next((stored.tag for stored in self.warmup.stored if stored.key == key), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServerTrack:
     """One server: how it is reached, which detector it offers, when it is to be polled next.
 
@@ -112,19 +111,15 @@ class ServerTrack:
 
 def new_track(server: Server, client: ServerClient, policy: Policy) -> ServerTrack:
     """Given a server and the fleet-wide numbers, return its track with one policy a set."""
-    sets = []
-    for warmup in server.sets:
-        stored = tuple(stored_keys(warmup.graph)) if warmup.graph else ()
-        sets.append(SetTrack(warmup, policy_for(warmup, policy, frozenset(each.key for each in stored)), stored))
-    return ServerTrack(server, client, sets)
+    return ServerTrack(server, client, [SetTrack(warmup, policy_for(warmup, policy)) for warmup in server.sets])
 
 
-def policy_for(warmup: WarmupSet, policy: Policy, storable: frozenset[Key]) -> Policy:
+def policy_for(warmup: WarmupSet, policy: Policy) -> Policy:
     """Given fleet-wide numbers and a set, return the numbers that hold for the set."""
     return replace(
         policy,
         has_workflow=warmup.graph is not None,
-        storable=storable,
+        storable=warmup.storable,
         priority=warmup.priority,
         patience_seconds=warmup.patience_seconds,
         timeout_seconds=warmup.timeout_seconds,

@@ -22,13 +22,13 @@ _WORST_FIRST = (
     State.PAUSED,
     State.LOADED,
 )
+_RANKS = {state: rank for rank, state in enumerate(_WORST_FIRST)}
 _IN_PROGRESS = frozenset({State.QUEUED, State.WARMING, State.AUTO_EXECUTING})
 
 
 def worst(states: Iterable[State]) -> State:
     """Return the state that most needs a person's eye; UNKNOWN of none."""
-    found = set(states)
-    return next((state for state in _WORST_FIRST if state in found), State.UNKNOWN)
+    return min(states, key=_RANKS.__getitem__, default=State.UNKNOWN)
 
 
 def server_state(track: ServerTrack) -> State:

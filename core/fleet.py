@@ -10,12 +10,13 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from core.errors import Problem
 from core.settings import Invalid, masked, number, one_of, server_url
-from core.workflow import Graph, Key, wanted_keys
+from core.workflow import Graph, Key, StoredKey, stored_keys, wanted_keys
 
 Priority = Literal["wait", "queue", "front"]
 DetectorKind = Literal["auto", "list", "determine", "history", "custom"]
@@ -78,6 +79,15 @@ class WarmupSet:
     timeout_seconds: float = 600.0
     detector: Detector = Detector()
     workflow_path: str = ""
+
+    @cached_property
+    def stored(self) -> tuple[StoredKey, ...]:
+        """The keys that the workflow stores, with their tags; kept, since thousands of servers share one set."""
+        return tuple(stored_keys(self.graph)) if self.graph else ()
+
+    @cached_property
+    def storable(self) -> frozenset[Key]:
+        return frozenset(stored.key for stored in self.stored)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class DetectorUsed(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QueuedPrompt:
     """One entry of ``GET /queue``: who it is, and the backend-cache keys it will store."""
 
@@ -76,7 +76,7 @@ class QueuedPrompt:
     client_id: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Queue:
     """A server's queue, running prompts first, pending ones in the order they will run."""
 
@@ -94,7 +94,7 @@ class Queue:
         return next((prompt for prompt in self.prompts if prompt.prompt_id == prompt_id), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """One finished prompt of ``GET /history/{id}``.
 
@@ -108,7 +108,7 @@ class Run:
     cached_nodes: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cache:
     """What a detector saw: the keys that are there, or a claim about the whole set.
 
@@ -127,7 +127,7 @@ class Cache:
         return not self.missing and not self.detail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """All that one probe of one server found out, for one warm-up set.
 
@@ -159,7 +159,7 @@ class Outcome(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Submission:
     """Our record of one ``POST /prompt``, written before the request is sent.
 
@@ -176,7 +176,7 @@ class Submission:
     forced: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is remembered of one set on one server between two polls; all times monotonic seconds.
 
@@ -210,7 +210,7 @@ class Memory:
     head: tuple[str, float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Room:
     """How much of the warm-up capacity is taken: of the fleet, of the group, and of the server itself.
 
@@ -225,7 +225,7 @@ class Room:
     next_start_at: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of the event log: a change of state, or something that happened to a server.
 
@@ -245,7 +245,7 @@ class Event:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OpenSubmission:
     """A submission as it is kept on disk, so that a restarted daemon finds it again; ``posted_at`` is UTC."""
 
@@ -257,7 +257,7 @@ class OpenSubmission:
     confirmed: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A server or group that is left alone until ``until`` (seconds since 1970 UTC; None: until resumed)."""
 
@@ -275,7 +275,7 @@ class Action(StrEnum):
     WITHDRAW = "withdraw"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided for one set on one server, and why.
 
@@ -297,7 +297,7 @@ class Decision:
     look_again_seconds: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The numbers that decide() goes by, for one set on one server; durations in seconds.
 
