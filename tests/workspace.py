@@ -1,4 +1,4 @@
-"""A project directory of its own for a test: the real programs, settings of its own, and nothing else of this machine."""
+"""A project directory of its own for a test: the real programs and settings of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ def free_port() -> int:
 class Answer:
     """An HTTP answer of whatever status."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def __init__(self, status: int, headers: Message, body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
 
     @property
@@ -171,11 +172,11 @@ class Workspace:
         wait_for(lambda: program.process.poll() is not None or self.answers())
         return program
 
-    def run(self, *command: str, timeout: float = 30, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a Python command of this project to its end."""
         return subprocess.run(
             [sys.executable, *command], cwd=self.root, env={**self.environment, **environment}, text=True,
-            capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL, check=False,
+            capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
 
     def checker(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
