@@ -83,13 +83,14 @@ class FleetSession:
 class ServerClient:
     """One server's routes. Facts about them: ComfyUI ``server.py`` and the Inspire Pack's ``inspire_server.py``."""
 
-    __slots__ = ("_base", "_headers", "_progress", "_session", "_ssl")
+    __slots__ = ("_base", "_headers", "_progress", "_secrets", "_session", "_ssl")
 
     def __init__(self, session: aiohttp.ClientSession, server: Server, progress: Callable[[], None]) -> None:
         self._progress = progress
         self._session = session
         self._base = server.url
         self._headers = {name: secret.reveal() for name, secret in server.group.headers} or None
+        self._secrets = server.group.secrets
         self._ssl = server.group.verify_tls
 
     async def cache_list(self) -> Listing:
@@ -170,12 +171,12 @@ class ServerClient:
                 ssl=self._ssl,
             ) as response:
                 if response.status in (301, 302, 303, 307, 308):
-                    where = excerpt(response.headers.get("Location", "?"))
+                    where = excerpt(self._masked(response.headers.get("Location", "?")))
                     raise BadAnswer(f"{path} redirects to {where}, perhaps a login")
                 raw = await _read(response, limit)
                 if len(raw) > limit:
                     raise BadAnswer(f"{path} answered more than {limit} bytes")
-                return response.status, raw.decode("utf-8")
+                return response.status, self._masked(raw.decode("utf-8"))
         except aiohttp.ConnectionTimeoutError:
             raise Unreachable(f"no connection to {self._base} in time") from None
         except TimeoutError:
@@ -197,6 +198,12 @@ class ServerClient:
             raise BadAnswer(f"{path} answered no valid HTTP: {excerpt(str(error))}") from None
         finally:
             self._progress()
+
+    def _masked(self, text: str) -> str:
+        """A server, or the proxy before it, may repeat our headers; its words end up in logs and on pages."""
+        for secret in self._secrets:
+            text = secret.masked_in(text)
+        return text
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -21,6 +21,8 @@ from core.workflow import Graph, Key, StoredKey, stored_keys, wanted_keys
 Priority = Literal["wait", "queue", "front"]
 DetectorKind = Literal["auto", "list", "determine", "history", "custom"]
 MAX_SERVERS = 20_000
+_SHORTEST_SECRET = 6
+"""A shorter value is no secret worth the name, and masking it would only garble what servers say."""
 
 
 class Secret:
@@ -33,6 +35,13 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+    def masked_in(self, text: str) -> str:
+        """Return ``text`` without this value, nor the token alone that follows its scheme (``Bearer …``)."""
+        for part in (self._value, self._value.rpartition(" ")[2]):
+            if len(part) >= _SHORTEST_SECRET:
+                text = text.replace(part, "***")
+        return text
 
     def __repr__(self) -> str:
         return "***"
@@ -92,11 +101,15 @@ class WarmupSet:
 
 @dataclass(frozen=True)
 class Group:
-    """Servers that share headers, an interval and a cap on warm-ups at the same time."""
+    """Servers that share headers, an interval and a cap on warm-ups at the same time.
+
+    ``secrets`` are the headers' values that came from the environment: what servers say is shown without them.
+    """
 
     name: str
     labels: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, Secret], ...] = ()
+    secrets: tuple[Secret, ...] = ()
     check_interval_seconds: float = 30.0
     max_concurrent_warmups: int | None = None
     verify_tls: bool = True
@@ -230,10 +243,12 @@ class FleetReader:
             {"name", "labels", "servers", "sets", "headers", "headers_from_env", "check_interval_seconds",
              "max_concurrent_warmups", "verify_tls"},
         )  # fmt: skip
+        headers, secrets = self._headers(where, entry)
         group = Group(
             name=entry["name"],
             labels=tuple(sorted(self._pairs(f"{where}.labels", entry.get("labels", {})).items())),
-            headers=self._headers(where, entry),
+            headers=headers,
+            secrets=secrets,
             check_interval_seconds=self._value(
                 where, entry, "check_interval_seconds", self.base_interval_seconds, number(0.05, 86400 * 7)
             ),
@@ -268,20 +283,25 @@ class FleetReader:
             servers += [Server(name or server_name(url), url, group, tuple(chosen)) for url in urls]
         return servers
 
-    def _headers(self, where: str, entry: Mapping[str, Any]) -> tuple[tuple[str, Secret], ...]:
+    def _headers(
+        self, where: str, entry: Mapping[str, Any]
+    ) -> tuple[tuple[tuple[str, Secret], ...], tuple[Secret, ...]]:
+        """Return all headers, and the values among them that came from the environment."""
         headers = {
             name: Secret(value) for name, value in self._pairs(f"{where}.headers", entry.get("headers", {})).items()
         }
+        secrets = []
         for name, variable in self._pairs(f"{where}.headers_from_env", entry.get("headers_from_env", {})).items():
             value = self.secret(variable)
             if value is None:
                 self._problem(f"{where}.headers_from_env", variable, "is not set in the environment or .env")
             else:
                 headers[name] = Secret(value)
+                secrets.append(headers[name])
         for name, secret in headers.items():
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\r\n\0]", secret.reveal()):
                 self._problem(f"{where}.headers", name, "is not a header name with a one-line value")
-        return tuple(headers.items())
+        return tuple(headers.items()), tuple(secrets)
 
     def _workflow(self, where: str, path: str) -> Graph | None:
         try:

@@ -12,8 +12,8 @@ from core.control import Control, encode
 
 def say(control: Control) -> None:
     """Send one word to the supervisor. A supervisor that is gone is noticed by the leash, not here."""
-    sys.stdout.flush()
     try:
+        sys.stdout.flush()
         os.write(sys.stdout.fileno(), encode(control))
     except OSError:
         pass

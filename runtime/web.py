@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = 3.0
 """How often a port that another program holds is tried again."""
 
 

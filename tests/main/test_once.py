@@ -1,0 +1,61 @@
+"""main.py once through: one cycle, one plan, an exit code; and settings that cannot be used."""
+
+from __future__ import annotations
+
+from examples.fake_comfyui import FakeFleet, FakeServer
+from tests.workspace import Workspace
+
+KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
+
+
+def test_a_dry_run_says_what_it_would_submit_and_submits_nothing(workspace: Workspace) -> None:
+    with FakeServer() as fake:
+        workspace.settings["SERVERS"] = fake.url
+        result = workspace.run("main.py", "--once", "--dry-run")
+        assert "would submit key 'pulid_eva_clip'" in result.stdout
+        assert result.returncode == 1
+        assert fake.prompts == []
+
+
+def test_once_polls_each_server_once_and_its_exit_code_says_whether_all_is_loaded(workspace: Workspace) -> None:
+    with FakeFleet(2) as fleet:
+        workspace.settings["SERVERS"] = ",".join(fleet.urls)
+        for fake in fleet:
+            fake.store(*KEYS)
+        loaded = workspace.run("main.py", "--once")
+        assert (loaded.returncode, loaded.stderr) == (0, "")
+        assert all(f"127.0.0.1:{fake.port} default: loaded" in loaded.stdout for fake in fleet)
+        assert [[request.path for request in fake.requests] for fake in fleet] == [["/inspire/cache/list"]] * 2
+
+        fleet[1].evict("sam3")
+        missing = workspace.run("main.py", "--once")
+        assert missing.returncode == 1
+        assert [len(fake.prompts) for fake in fleet] == [0, 1]
+
+
+def test_everything_that_is_wrong_with_the_settings_is_listed_at_once(workspace: Workspace) -> None:
+    workspace.write(".env", "PORT=0\nCLEAN_TIME=25:00\nSERVERS=ftp://somewhere\n")
+    del workspace.settings["PORT"]
+    workspace.settings |= {"CHECK_INTERVAL_SECONDS": "soon", "WORKFLOW_PATH": "nowhere.json"}
+    workspace.write("fleet.toml", '[[group]]\nname = "a"\nserver = ["http://127.0.0.1:1"]\n')
+    result = workspace.run("main.py")
+    assert result.returncode == 78
+    problems = result.stderr.splitlines()
+    for key in (
+        "PORT='0'",
+        "CLEAN_TIME='25:00'",
+        "SERVERS='ftp://somewhere'",
+        "CHECK_INTERVAL_SECONDS='soon'",
+        "WORKFLOW_PATH='",
+        "group[a].server=",
+    ):
+        assert [line for line in problems if line.startswith(key)], f"{key} is not in {problems}"
+    assert not list(workspace.root.glob("*.sqlite3*")), "nothing may be started with settings that are wrong"
+
+
+def test_a_cache_directory_that_cannot_be_made_is_one_line_and_a_failure(workspace: Workspace) -> None:
+    workspace.settings["CACHE_DIR"] = str(workspace.write("file", "") / "cache")
+    result = workspace.run("main.py", "--once")
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert str(workspace.root / "file") in result.stderr
