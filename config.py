@@ -16,7 +16,8 @@ from typing import Any
 
 from core import settings
 from core.errors import ConfigError, Problem, WorkflowError
-from core.fleet import FleetReader, Group, Server, WarmupSet, server_name
+from core.fleet import Group, Server, WarmupSet, server_name
+from core.fleet_file import FleetReader
 from core.settings import Invalid
 from core.targets import Target, target_from_table
 from core.workflow import Graph, broken_links, read_graph, wanted_keys

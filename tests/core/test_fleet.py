@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from core.errors import Problem
-from core.fleet import Expectation, FleetReader, Secret, Server, expand_ranges, server_name
+from core.fleet import Expectation, Secret, Server, server_name
+from core.fleet_file import FleetReader, expand_ranges
 from core.settings import Invalid
 from core.workflow import Graph
 
