@@ -104,7 +104,12 @@ def _install(unit: str, directory: Path, cache_dir: Path, account: pwd.struct_pa
 
 
 def _cleaned_directories(settings: config.Settings) -> list[tuple[str, Path]]:
-    return [("IMAGE_CACHE_DIR", settings.image_cache_dir)]
+    targets = [
+        (f"The cleaning target {target.name!r}", settings.root / directory)
+        for target in settings.targets
+        for directory in target.roots
+    ]
+    return [("IMAGE_CACHE_DIR", settings.image_cache_dir), *targets]
 
 
 def _account(name: str) -> pwd.struct_passwd:

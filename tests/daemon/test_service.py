@@ -87,9 +87,11 @@ def test_the_unit_is_exposed_2_0_at_most_even_as_root(project: Project, tmp_path
 
 def test_the_unit_has_the_real_paths_and_writes_only_there(project: Project, tmp_path: Path) -> None:
     project.settings |= {"CACHE_DIR": str(tmp_path / "cache"), "IMAGE_CACHE_DIR": str(tmp_path / "img")}
+    target = '[[target]]\nname = "old"\nkind = "images"\nroots = ["some/images"]\nolder_than = "3d"\n'
+    (project.root / "fleet.toml").write_text(target)
     unit = unit_of(project)
     assert values(unit, "ExecStart") == [f"{sys.executable} {project.root}/daemon.py run"]
-    assert values(unit, "ReadWritePaths") == [f"{tmp_path}/cache -{tmp_path}/img"]
+    assert values(unit, "ReadWritePaths") == [f"{tmp_path}/cache -{tmp_path}/img -{project.root}/some/images"]
     assert values(unit, "WorkingDirectory") == [str(project.root)]
     assert values(unit, "ProtectSystem") == ["strict"]
     assert "@" not in unit.replace("@system-service", "").replace("@privileged @resources", "")
