@@ -37,8 +37,8 @@ def main() -> None:
         memory, share = idle(size)
         rows.append([f"main.py over {size:,} loaded servers: CPU, of one core", f"{share:.2%}", ""])
         rows.append([f"main.py over {size:,} loaded servers: memory", f"{memory:.0f} MiB", ""])
-    publish("start", "The cost of starting and of idling", {"": table(("what", "measured", "target"), rows)},
-            save=options.save)  # fmt: skip
+    sections = {"Start and idle": table(("what", "measured", "target"), rows)}
+    publish("start", "The cost of starting and of idling", sections, save=options.save)
 
 
 def start_and_stop() -> float:
