@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
-import gc
 import logging
 import signal
 import sys
@@ -28,7 +27,7 @@ from runtime import supervised
 from runtime.cleaning import Cleaning
 from runtime.fleet import RunningFleet
 from runtime.jobs import Timetable, local_seconds
-from runtime.limits import raise_open_files
+from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
@@ -45,9 +44,7 @@ def main(arguments: list[str]) -> int:
     """Return the exit code: 0 stopped as asked, 78 settings that cannot be used, 1 anything else."""
     # The supervisor asks a main that hangs for its stacks with SIGABRT before it kills it.
     faulthandler.enable()
-    # A cycle makes and drops many objects and keeps few: at the usual 700 the collector would walk the whole fleet's
-    # connections again and again, at a third of the cost of a poll.
-    gc.set_threshold(50_000, 20, 20)
+    calm_collector()
     options = _parser().parse_args(arguments)
     try:
         settings = config.load(ROOT)

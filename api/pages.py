@@ -42,17 +42,18 @@ def pages(fleet: Fleet) -> APIRouter:
         accept_language: Annotated[str, Header()] = "",
     ) -> str:
         language = language_of(lang, accept_language)
-        rows = [fleet.detail(name) for name in fleet.names()]
-        shown = [row for row in rows if not state or row["state"] == state]
+        names = fleet.names()
+        shown = [name for name in names if not state or fleet.brief(name)["state"] == state]
         at = fleet.polled_at()
         values: dict[str, Any] = {
             "text": TEXTS[language],
             "language": language,
             "lang": lang,
             "state": state,
-            "rows": shown[:_LIMIT],
+            # Details only of what is shown: a page must not take longer because the fleet is larger.
+            "rows": [fleet.detail(name) for name in shown[:_LIMIT]],
             "hidden": max(len(shown) - _LIMIT, 0),
-            "total": len(rows),
+            "total": len(names),
             "counts": fleet.counts(),
             "age": max(time.time() - at, 0.0) if at is not None else None,
         }
