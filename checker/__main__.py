@@ -18,9 +18,14 @@ def main(arguments: list[str]) -> int:
     """Return the exit code: 0 all loaded, 1 something is not, 2 bad usage, 78 settings that cannot be used."""
     options = cli.parser().parse_args(arguments)
     try:
-        if options.command == "workflow":
+        if options.command == "workflow" and options.on is None:
             return cli.lint_file(options.file, sys.stdout, as_json=options.json)
         settings = config.load(ROOT)
+        if options.command == "workflow":
+            from runtime.own_fleet import ask_about
+
+            name = cli.the_one(settings.servers, options.on)
+            return cli.lint_file(options.file, sys.stdout, as_json=options.json, ask=ask_about(settings, name))
         return _run(options, settings)
     except ConfigError as error:
         print(error, file=sys.stderr)

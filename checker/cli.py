@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from checker.events import explain, is_step
 from core.errors import CacheKeeperError, WorkflowError
 from core.fleet import Server
 from core.model import Event, Pause, State
-from core.workflow import lint, read_graph, stored_keys
+from core.workflow import Finding, Graph, lint, read_graph, stored_keys
 
 EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
 _STEPS_PER_EVENT = 5
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "lint", help="keys, tags against LRU sizes, links, classes / 检查缓存键、标签容量和连线"
     )
     lint_command.add_argument("file", type=Path, metavar="FILE")
+    lint_command.add_argument("--on", metavar="SERVER", help="its classes, files and LRU sizes too / 同时对照该服务器")
     lint_command.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     return top
 
@@ -218,8 +220,17 @@ def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, a
     return EXIT_OK
 
 
-def lint_file(path: Path, out: TextIO, *, as_json: bool) -> int:
-    """Print a workflow's keys and findings; return 0 without errors, 1 with, 2 when it is no workflow."""
+def lint_file(
+    path: Path,
+    out: TextIO,
+    *,
+    as_json: bool,
+    ask: Callable[[Graph], tuple[tuple[str, ...], dict[str, int]]] | None = None,
+) -> int:
+    """Print a workflow's keys and findings; return 0 without errors, 1 with; raises UsageError for no workflow.
+
+    ``ask`` returns what a server lacks for the workflow, and its LRU sizes by tag.
+    """
     try:
         graph = read_graph(json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
@@ -228,7 +239,9 @@ def lint_file(path: Path, out: TextIO, *, as_json: bool) -> int:
         raise UsageError(f"{path} is not JSON: {error}") from None
     except WorkflowError as error:
         raise UsageError(f"{path} {error}") from None
-    keys, findings = stored_keys(graph), lint(graph)
+    lacking, sizes = ask(graph) if ask is not None else ((), {})
+    keys, findings = stored_keys(graph), lint(graph, sizes)
+    findings += [Finding("error", "", f"the server lacks {each}") for each in lacking]
     if as_json:
         document = {
             "keys": [{"key": each.key, "tag": each.tag, "node": each.node_id} for each in keys],
@@ -239,6 +252,8 @@ def lint_file(path: Path, out: TextIO, *, as_json: bool) -> int:
     else:
         for each in keys:
             out.write(f"key {each.key!r} with tag {each.tag!r}, stored by node {each.node_id}\n")
+        classes = Counter(node["class_type"] for node in graph.values())
+        out.write(f"classes: {', '.join(f'{name} ×{count}' for name, count in sorted(classes.items()))}\n")
         for finding in findings:
             out.write(f"{finding}\n")
         if not findings:

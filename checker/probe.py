@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 
 from checker.tracks import ServerTrack, SetTrack
+from client.server_client import ServerClient
 from core.answers import Listing, lacking_in, meets
 from core.errors import BadAnswer, Busy, NoSuchRoute, ServerError, Unreachable
 from core.model import Cache, DetectorUsed, Observation, Queue, Reach, Run
-from core.workflow import is_link
+from core.workflow import Graph, is_link
 
 _RECHECK_ROUTES_EVERY_POLLS = 50
 _PREFLIGHT_VALID_SECONDS = 600.0
@@ -181,6 +182,17 @@ async def _preflight(each: SetTrack, track: ServerTrack, now: float) -> tuple[st
         return ()
     if each.preflight_at is not None and now - each.preflight_at < _PREFLIGHT_VALID_SECONDS:
         return ()
+    lacking = await lacking_for(graph, track.client)
+    each.preflight_at = None if lacking else now
+    return lacking
+
+
+async def lacking_for(graph: Graph, client: ServerClient) -> tuple[str, ...]:
+    """Given a workflow, return what a server lacks for it: node classes and files, by name.
+
+    Raises Unreachable or Busy. A class that the server will not describe is passed over: a proxy that does not
+    let this route through must not keep a server cold, and POST /prompt will tell.
+    """
     inputs: dict[str, list[tuple[str, object]]] = {}
     for node in graph.values():
         constants = [(name, value) for name, value in node["inputs"].items() if not is_link(value)]
@@ -188,9 +200,7 @@ async def _preflight(each: SetTrack, track: ServerTrack, now: float) -> tuple[st
     lacking: list[str] = []
     for class_type, constants in inputs.items():
         try:
-            lacking += lacking_in(class_type, await track.client.object_info(class_type), constants)
+            lacking += lacking_in(class_type, await client.object_info(class_type), constants)
         except BadAnswer:
-            # A proxy that does not let this route through must not keep a server cold: POST /prompt will tell.
             continue
-    each.preflight_at = None if lacking else now
     return tuple(dict.fromkeys(lacking))

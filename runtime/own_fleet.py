@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +13,11 @@ from urllib.parse import quote
 from checker import view
 from checker.cli import Fleet
 from checker.poll import Checker
+from checker.probe import lacking_for
 from client.server_client import FleetSession
 from config import Settings
-from core.errors import CacheKeeperError
+from core.errors import CacheKeeperError, NoSuchRoute
+from core.workflow import Graph
 from runtime.numbers import limits, policy
 from store.journal import Journal
 
@@ -35,6 +37,25 @@ def connect(settings: Settings, names: Sequence[str], *, acting: bool, dry_run: 
         return
     with OwnFleet(settings, names, dry_run=dry_run) as own:
         yield own, ("" if dry_run else NO_DAEMON if acting else NO_DAEMON_STATUS)
+
+
+def ask_about(settings: Settings, name: str) -> Callable[[Graph], tuple[tuple[str, ...], dict[str, int]]]:
+    """Return a function that asks the named server what it lacks for a workflow, and its LRU sizes by tag."""
+    server = next(server for server in settings.servers if server.name == name)
+
+    async def ask(graph: Graph) -> tuple[tuple[str, ...], dict[str, int]]:
+        async with FleetSession(
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            answer_timeout_seconds=settings.probe_timeout_seconds,
+        ) as session:
+            client = session.client(server)
+            lacking = await lacking_for(graph, client)
+            try:
+                return lacking, dict((await client.cache_list()).sizes)
+            except NoSuchRoute:
+                return lacking, {}
+
+    return lambda graph: asyncio.run(ask(graph))
 
 
 class DaemonFleet:
