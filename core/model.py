@@ -229,7 +229,8 @@ class Room:
 class Event:
     """One line of the event log: a change of state, or something that happened to a server.
 
-    ``at`` is seconds since 1970 UTC. ``kind`` is "state", "restart", "eviction", "submitted" or an Outcome. ``rule`` is the decision's. ``seconds`` is how long the former state or the submission lasted.
+    ``at`` is seconds since 1970 UTC. ``kind`` is "state", "restart", "eviction", "submitted" or an Outcome.
+    ``rule`` is the decision's. ``seconds`` is how long the former state or the submission lasted.
     """
 
     at: float
