@@ -211,9 +211,16 @@ def describe_node_errors(errors: object) -> str:
         details = entry.get("errors") if isinstance(entry, dict) else None
         for error in details if isinstance(details, list) else []:
             if isinstance(error, dict):
-                words = error.get("details") or error.get("message") or error.get("type")
-                sentences.append(f"node {node_id} ({entry.get('class_type')}): {words}")
+                sentences.append(f"node {node_id} ({entry.get('class_type')}): {_what_is_wrong(error)}")
     return "; ".join(sentences)[:500] or (f"nodes {', '.join(map(str, errors))}" if errors else "")
+
+
+def _what_is_wrong(error: Mapping[str, Any]) -> str:
+    details, message = str(error.get("details") or ""), str(error.get("message") or error.get("type") or "")
+    # For a bound or a missing input the details are the input's bare name, and only the message says what of it.
+    if details and message and " " not in details:
+        return f"{message}: {details}"
+    return details or message
 
 
 def lacking_in(class_type: str, info: object, inputs: Iterable[tuple[str, object]]) -> list[str]:
