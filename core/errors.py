@@ -2,13 +2,19 @@
 
     CacheKeeperError
     ├── ConfigError            .env, the environment or fleet.toml: every problem at once; exit code 78
-    ├── WorkflowError          a warm-up workflow that cannot be used: which file, which node, why
+    ├── WorkflowError          a workflow or template that cannot be used: which file, which node, why
     ├── ServerError            one ComfyUI server did not answer as needed
     │   ├── Unreachable          no TCP connection, or TLS or DNS failed
     │   ├── Busy                 connected, but no answer in time
     │   └── BadAnswer            answered something else than asked for (status, HTML, cut body, not JSON)
     │       ├── NoSuchRoute        404: this server does not have the route
     │       └── PromptRejected     POST /prompt was refused; carries the server's own words
+    ├── GenerationError        images that were asked for did not come; names the prompt id
+    │   ├── GenerationFailed     the run failed, was interrupted or made no image: the server's own words
+    │   ├── PromptLost           the server knows the prompt no more: restarted, or deleted by somebody
+    │   ├── StillRunning         not finished within the time given; waiting again is possible
+    │   └── ImageMissing         made, and gone from the server before it was fetched
+    ├── ImageCacheError        images could not be stored, or the task id is taken or not usable
     ├── DaemonError            the daemon cannot start, be asked or be stopped; carries the exit code
     │   └── AlreadyRunning       another one holds CACHE_DIR; exit code 75
     ├── RefusedTarget          a cleaning target or run that is unsafe: which rule, which flag allows it
@@ -48,7 +54,7 @@ class ConfigError(CacheKeeperError):
 
 
 class WorkflowError(CacheKeeperError):
-    """A warm-up workflow cannot be used."""
+    """A workflow, or a template with its mapping, cannot be used as asked; nothing has been sent."""
 
 
 class ServerError(CacheKeeperError):
@@ -77,6 +83,34 @@ class PromptRejected(BadAnswer):
     def __init__(self, message: str, detail: str = "") -> None:
         self.detail = detail
         super().__init__(message)
+
+
+class GenerationError(CacheKeeperError):
+    """The images of one prompt did not come; nothing of it has been stored."""
+
+    def __init__(self, message: str, prompt_id: str) -> None:
+        self.prompt_id = prompt_id
+        super().__init__(message)
+
+
+class GenerationFailed(GenerationError):
+    """The server ran the prompt without success, or without making an image."""
+
+
+class PromptLost(GenerationError):
+    """The prompt is neither in the queue nor in the history: it will never finish."""
+
+
+class StillRunning(GenerationError):
+    """The prompt had not finished when the time was over; it is still queued or running."""
+
+
+class ImageMissing(GenerationError):
+    """The history names an image that ``/view`` does not have any more."""
+
+
+class ImageCacheError(CacheKeeperError):
+    """Images could not be stored in the image cache; nothing incomplete is left under the task's name."""
 
 
 class DaemonError(CacheKeeperError):
