@@ -6,17 +6,25 @@ connection, connected but late, answered something that was not asked for.
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from client.protocol import (
+    MAX_JSON_BYTES,
+    MAX_TEXT_BYTES,
+    REDIRECTS,
+    REQUEST_HEADERS,
+    plain_text,
+    prompt_body,
+    redirected,
+    withdrawal_body,
+)
 from core.answers import (
     Determination,
     Listing,
@@ -28,14 +36,10 @@ from core.answers import (
     parse_queue,
     parse_submitted,
 )
-from core.errors import BadAnswer, Busy, NoSuchRoute, Unreachable
+from core.errors import BadAnswer, Busy, Unreachable
 from core.fleet import Server
 from core.model import Queue, Run
 from core.workflow import Graph
-
-MAX_TEXT_BYTES = 1 << 20
-MAX_JSON_BYTES = 32 << 20
-"""A queue of large workflows is megabytes; a server that sends more than this is not answering our question."""
 
 _CONNECTION_ERRORS = (aiohttp.ClientConnectionError, ssl.SSLError, OSError)
 
@@ -65,7 +69,7 @@ class FleetSession:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, ttl_dns_cache=60),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json, text/plain;q=0.9", "User-Agent": "comfyui-cache-keeper"},
+            headers=REQUEST_HEADERS,
             trust_env=False,
         )
         return self
@@ -125,16 +129,13 @@ class ServerClient:
         Raises PromptRejected for a refusal, Unreachable when nothing was sent, Busy when it is unknown
         whether the server will still take it: look the prompt id up before sending again.
         """
-        body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
-        if front:
-            body["front"] = True
-        status, text = await self._ask("POST", "/prompt", MAX_TEXT_BYTES, json.dumps(body).encode())
+        body = prompt_body(graph, prompt_id=prompt_id, client_id=client_id, front=front)
+        status, text = await self._ask("POST", "/prompt", MAX_TEXT_BYTES, body)
         parse_submitted(status, text, prompt_id)
 
     async def withdraw(self, prompt_id: str) -> None:
         """Take a prompt of ours that has not begun out of the queue; the server answers 200 for any id."""
-        body = json.dumps({"delete": [prompt_id]}).encode()
-        status, text = await self._ask("POST", "/queue", MAX_TEXT_BYTES, body)
+        status, text = await self._ask("POST", "/queue", MAX_TEXT_BYTES, withdrawal_body(prompt_id))
         if status != 200:
             raise BadAnswer(f"/queue refused to delete {prompt_id} with status {status}: {excerpt(text)}")
 
@@ -144,13 +145,7 @@ class ServerClient:
     async def text(self, path: str, *, limit: int = MAX_TEXT_BYTES) -> str:
         """Given a path on the server (or a whole address), return the text of a plain 200 answer."""
         status, text = await self._ask("GET", path, limit)
-        if status == 404:
-            raise NoSuchRoute(f"{path} does not exist on this server (404)")
-        if status != 200:
-            raise BadAnswer(f"{path} answered status {status}: {excerpt(text)}")
-        if text.lstrip()[:1] == "<":
-            raise BadAnswer(f"{path} answered an HTML page, perhaps a login: {excerpt(text)}")
-        return text
+        return plain_text(path, status, text)
 
     async def _ask(self, method: str, path: str, limit: int, body: bytes | None = None) -> tuple[int, str]:
         headers: Mapping[str, str] | None = self._headers
@@ -170,9 +165,8 @@ class ServerClient:
                 allow_redirects=False,
                 ssl=self._ssl,
             ) as response:
-                if response.status in (301, 302, 303, 307, 308):
-                    where = excerpt(self._masked(response.headers.get("Location", "?")))
-                    raise BadAnswer(f"{path} redirects to {where}, perhaps a login")
+                if response.status in REDIRECTS:
+                    raise redirected(path, self._masked(response.headers.get("Location", "?")))
                 raw = await _read(response, limit)
                 if len(raw) > limit:
                     raise BadAnswer(f"{path} answered more than {limit} bytes")
