@@ -1,0 +1,40 @@
+"""Reads a template's mapping file and the workflow beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core.errors import WorkflowError
+from core.template import Template, read_template
+from core.workflow import read_graph
+
+MAX_FILE_BYTES = 16 << 20
+
+
+def load_template(path: Path) -> Template:
+    """Given a mapping file, return its template; raises WorkflowError naming the file and what is wrong."""
+    mapping = _read_json(path)
+    workflow = mapping.get("workflow") if isinstance(mapping, dict) else None
+    if not isinstance(workflow, str) or not workflow:
+        raise WorkflowError(f'{path}: a mapping names its workflow, as in "workflow": "text_to_image.json"')
+    beside = path.parent / workflow
+    try:
+        graph = read_graph(_read_json(beside))
+    except WorkflowError as error:
+        raise WorkflowError(f"{beside}: {error}") from None
+    try:
+        return read_template(mapping, graph)
+    except WorkflowError as error:
+        raise WorkflowError(f"{path}: {error}") from None
+
+
+def _read_json(path: Path) -> object:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise WorkflowError(f"{path}: is larger than {MAX_FILE_BYTES >> 20} MiB")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise WorkflowError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise WorkflowError(f"{path}: is not JSON: {error}") from None
