@@ -122,8 +122,8 @@ class ServerClient:
     async def submit(self, graph: Graph, *, prompt_id: str, client_id: str, front: bool) -> None:
         """Send ``POST /prompt``; return once the server has taken exactly this prompt.
 
-        Raises PromptRejected for a refusal, Unreachable when nothing was sent, Busy when it is unknown
-        whether the server will still take it: look the prompt id up before sending again.
+        Raises PromptRejected for a refusal, Unreachable when nothing was sent, any other ServerError when it is
+        unknown whether the server took it (no answer, half an answer): look the prompt id up before sending again.
         """
         body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
         if front:
@@ -172,7 +172,7 @@ class ServerClient:
             ) as response:
                 if response.status in (301, 302, 303, 307, 308):
                     where = excerpt(self._masked(response.headers.get("Location", "?")))
-                    raise BadAnswer(f"{path} redirects to {where}, perhaps a login")
+                    return response.status, f"a redirect to {where}, perhaps a login"
                 raw = await _read(response, limit)
                 if len(raw) > limit:
                     raise BadAnswer(f"{path} answered more than {limit} bytes")
