@@ -20,7 +20,7 @@ from store.journal import Journal
 
 T = TypeVar("T")
 
-TICK_SECONDS = 0.01
+TICK_SECONDS = 0.005
 POLICY = Policy(
     recheck_seconds=0.15,
     follow_seconds=0.03,
@@ -30,7 +30,7 @@ POLICY = Policy(
     breaker_failures=3,
     breaker_seconds=60.0,
 )
-LIMITS = Limits(check_interval_seconds=0.1, max_concurrent_warmups=4, warmup_start_gap_seconds=0.0)
+LIMITS = Limits(check_interval_seconds=0.05, max_concurrent_warmups=4, warmup_start_gap_seconds=0.0)
 
 
 def warmup_of(*keys: str, tag: str = "", loader: str = "PulidFluxEvaClipLoader") -> Graph:
