@@ -105,6 +105,7 @@ class Checker:
             before = old.get(server.name)
             if before is not None and before.server.url == server.url:
                 carry_over(before, track)
+                track.in_flight = before.in_flight
         restore(
             [track for name, track in self.tracks.items() if name not in old],
             self._journal, time.monotonic(), time.time(),
@@ -164,6 +165,11 @@ class Checker:
             self._poll_again(track, None, time.monotonic())
         finally:
             track.in_flight = False
+            current = self.tracks.get(track.server.name)
+            if current is not None and current is not track and current.server.url == track.server.url:
+                # A reload came in between: what this poll has found, and above all what it has sent, counts.
+                carry_over(track, current)
+                current.in_flight = False
 
     async def _poll_server(self, track: ServerTrack) -> None:
         """Probe, decide, submit, record, report: one server, once."""
@@ -191,7 +197,7 @@ class Checker:
     def _decide(self, track: ServerTrack, each: SetTrack, observed: Observation, now: float) -> Decision:
         sizes = dict(observed.cache.lru_sizes) if observed.cache else {}
         if sizes:
-            stored = [stored for other in track.sets for stored in other.warmup.stored]
+            stored = [one for other in track.sets for one in other.warmup.stored if one.key in other.warmup.keys]
             overfull = tuple(overfull_tags(stored, sizes))
             if overfull != each.policy.overfull:
                 each.policy = replace(each.policy, overfull=overfull)
@@ -214,16 +220,16 @@ class Checker:
 
     async def _act(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
         """Do what was decided, and leave the set's decision and memory as the server's answer makes them."""
-        if decision.action is Action.WITHDRAW:
+        if self._dry_run and decision.action is Action.SUBMIT:
+            what = f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
+            self._say(each, decision, "dry_run", f"{decision.reason}; would submit {what}", None)
+        elif decision.action is Action.SUBMIT:
+            await self._submit(track, each, decision)
+        elif not self._dry_run:
             try:
                 await track.client.withdraw(decision.prompt_id)
             except ServerError as error:
                 log.warning("withdraw failed server=%s: %s", track.server.name, error)
-        elif self._dry_run:
-            what = f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
-            self._say(each, decision, "dry_run", f"{decision.reason}; would submit {what}", None)
-        else:
-            await self._submit(track, each, decision)
 
     async def _submit(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
         name, now, wall = track.server.name, time.monotonic(), time.time()
@@ -238,7 +244,8 @@ class Checker:
         )  # fmt: skip
         if outcome is not None:
             self._finish(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
-            each.memory = failed(each.memory, reason, each.policy, time.monotonic(), random.random())
+            blamed = decision.key if outcome is Outcome.REJECTED else None
+            each.memory = failed(each.memory, reason, each.policy, time.monotonic(), random.random(), blamed)
             self._say(each, decision, outcome.value, reason, None, State.FAILED)
             return
         if submission is None:
@@ -317,7 +324,11 @@ class Checker:
     def _report(self, track: ServerTrack, observations: Iterable[Observation]) -> None:
         """Leave the track ready for its readers and its next poll."""
         name, now = track.server.name, time.monotonic()
-        if track.open_set is None:
+        opened = track.open_set
+        # A server that went away, or whose worker died, in the middle of a warm-up must hold no place for ever.
+        if opened is not None and opened.memory.state in (State.QUEUED, State.WARMING):
+            self._warming[name] = track.server.group.name
+        else:
             self._warming.pop(name, None)
         waits = any(each.decision.rule in ROOM_RULES for each in track.sets)
         self._waiting.pop(name, None) if not waits else self._waiting.setdefault(name)
@@ -347,6 +358,8 @@ class Checker:
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
             self._record(track, each, before, now)
+        self._warming.pop(track.server.name, None)
+        self._waiting.pop(track.server.name, None)
         self._poll_again(track, None, now)
 
     # -- which servers -----------------------------------------------------------------------------------

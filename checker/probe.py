@@ -1,8 +1,7 @@
 """Looks at one server: one read when all is well, a few more when something is missing. Never raises for a server.
 
-Order matters. With an open submission it is queue, then history, then cache: the other way round, finished
-jobs look lost. And before anything is submitted the queue is read before the cache is, so that a job that
-ended in between shows in the cache.
+Order matters. It is queue, then history, then cache, wherever something was missing the last time: the other
+way round, finished jobs look lost, and a job that ended in between would be sent a second time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from checker.tracks import ServerTrack, SetTrack
 from client.server_client import ServerClient
 from core.answers import Listing, lacking_in, meets
 from core.errors import BadAnswer, Busy, NoSuchRoute, ServerError, Unreachable
-from core.model import Cache, DetectorUsed, Observation, Queue, Reach, Run
+from core.model import Cache, DetectorUsed, Observation, Queue, Reach, Run, State
 from core.workflow import Graph, is_link
 
 _RECHECK_ROUTES_EVERY_POLLS = 50
@@ -49,8 +48,10 @@ async def _look(track: ServerTrack, now: float, wall: float) -> dict[str, Observ
     queue: Queue | None = None
     run: Run | None = None
     opened = track.open_set
-    if opened is not None and opened.memory.submission is not None:
+    if not all(each.memory.state is State.LOADED for each in track.sets):
         queue = await client.queue()
+    if opened is not None and opened.memory.submission is not None:
+        queue = queue or await client.queue()
         if queue.find(opened.memory.submission.prompt_id) is None:
             run = await client.history(opened.memory.submission.prompt_id)
     look = _Look(track, run, wall)
@@ -58,7 +59,11 @@ async def _look(track: ServerTrack, now: float, wall: float) -> dict[str, Observ
     if queue is None and not all(isinstance(cache, Cache) and cache.loaded for cache in caches.values()):
         queue = await client.queue()
         look = _Look(track, run, wall)
-        caches = {each.warmup.name: await look.at(each) for each in track.sets}
+        for each in track.sets:
+            cache = caches[each.warmup.name]
+            # Older builds start the workflow whenever determine is read, so it is never read twice.
+            if not (isinstance(cache, Cache) and cache.detector is DetectorUsed.DETERMINE):
+                caches[each.warmup.name] = await look.at(each)
     track.queue_length = len(queue.prompts) if queue is not None else track.queue_length
     observations = {}
     for each in track.sets:
@@ -170,7 +175,7 @@ async def _earlier_run_gone(each: SetTrack, track: ServerTrack) -> bool | None:
     try:
         if each.good_run is not None:
             return await track.client.history(each.good_run[0]) is None
-        return await track.client.history_is_empty()
+        return True if await track.client.history_is_empty() else None
     except BadAnswer:
         return None
 

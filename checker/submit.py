@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from checker.tracks import Journal, ServerTrack, SetTrack
-from core.errors import Busy, PromptRejected, ServerError, StoreError
+from core.errors import PromptRejected, ServerError, StoreError, Unreachable
 from core.model import Decision, Event, OpenSubmission, Outcome, Submission
 from core.workflow import subgraph_for, with_nonce
 
@@ -57,11 +57,11 @@ async def submit(
         )
     except PromptRejected as rejected:
         return None, Outcome.REJECTED, str(rejected)
-    except Busy as busy:
-        # ComfyUI executes what it has received even when nobody waits for the answer: keep it open, look it up.
-        return submission, None, f"sent, and not answered: {busy}"
-    except ServerError as error:
+    except Unreachable as error:
         return None, Outcome.LOST, f"not sent: {error}"
+    except ServerError as error:
+        # ComfyUI executes what it has received, whatever became of the answer: keep it open, look it up.
+        return submission, None, f"sent, and not answered as it should be: {error}"
     return replace(submission, confirmed=True), None, "accepted"
 
 

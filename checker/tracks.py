@@ -127,7 +127,7 @@ def policy_for(warmup: WarmupSet, policy: Policy) -> Policy:
 
 
 def carry_over(before: ServerTrack, after: ServerTrack) -> None:
-    """Keep what is known of a server and of the sets whose keys and workflow a new configuration left as they were."""
+    """Keep what is known of a server and of those of its sets that a new configuration still has."""
     after.offers, after.next_poll_at, after.away = before.offers, 0.0, before.away
     after.polled_at, after.polls_total, after.queue_length = before.polled_at, before.polls_total, before.queue_length
     known = {each.warmup.name: each for each in before.sets}
@@ -137,6 +137,9 @@ def carry_over(before: ServerTrack, after: ServerTrack) -> None:
             continue
         # An open submission must be followed to its end even when the set has changed under it.
         each.memory, each.good_run = earlier.memory, earlier.good_run
+        if (each.warmup.keys, each.warmup.graph) != (earlier.warmup.keys, earlier.warmup.graph):
+            # Keys that are new were never lost, and what failed before need not fail again.
+            each.memory = replace(each.memory, loaded_once=False, failures=0, failed_keys=(), retry_at=0.0)
         each.decision, each.observation = earlier.decision, earlier.observation
         each.last_submitted_at, each.last_warm_seconds = earlier.last_submitted_at, earlier.last_warm_seconds
         each.warming_from = earlier.warming_from

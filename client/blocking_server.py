@@ -24,7 +24,7 @@ from client.protocol import (
     REQUEST_HEADERS,
     plain_text,
     prompt_body,
-    redirected,
+    redirect_words,
     withdrawal_body,
 )
 from core.answers import excerpt, parse_json, parse_queue, parse_submitted
@@ -147,7 +147,8 @@ class BlockingServer:
                 stream=True,
             ) as response:
                 if response.status_code in REDIRECTS:
-                    raise redirected(address, self._masked(response.headers.get("Location", "?")))
+                    where = redirect_words(self._masked(response.headers.get("Location", "?")))
+                    raise BadAnswer(f"{address} answered status {response.status_code}: {where}")
                 yield response
         except exceptions.ConnectTimeout:
             raise Unreachable(f"no connection to {self.url} in time") from None

@@ -37,9 +37,9 @@ def withdrawal_body(prompt_id: str) -> bytes:
     return json.dumps({"delete": [prompt_id]}).encode()
 
 
-def redirected(path: str, location: str) -> BadAnswer:
-    """Return the error for a redirect; none is followed, since headers may carry a token."""
-    return BadAnswer(f"{path} redirects to {excerpt(location)}, perhaps a login")
+def redirect_words(location: str) -> str:
+    """Return what stands for the text of a redirect; none is followed, since headers may carry a token."""
+    return f"a redirect to {excerpt(location)}, perhaps a login"
 
 
 def plain_text(path: str, status: int, text: str) -> str:

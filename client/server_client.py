@@ -22,7 +22,7 @@ from client.protocol import (
     REQUEST_HEADERS,
     plain_text,
     prompt_body,
-    redirected,
+    redirect_words,
     withdrawal_body,
 )
 from core.answers import (
@@ -126,8 +126,8 @@ class ServerClient:
     async def submit(self, graph: Graph, *, prompt_id: str, client_id: str, front: bool) -> None:
         """Send ``POST /prompt``; return once the server has taken exactly this prompt.
 
-        Raises PromptRejected for a refusal, Unreachable when nothing was sent, Busy when it is unknown
-        whether the server will still take it: look the prompt id up before sending again.
+        Raises PromptRejected for a refusal, Unreachable when nothing was sent, any other ServerError when it is
+        unknown whether the server took it (no answer, half an answer): look the prompt id up before sending again.
         """
         body = prompt_body(graph, prompt_id=prompt_id, client_id=client_id, front=front)
         status, text = await self._ask("POST", "/prompt", MAX_TEXT_BYTES, body)
@@ -166,7 +166,7 @@ class ServerClient:
                 ssl=self._ssl,
             ) as response:
                 if response.status in REDIRECTS:
-                    raise redirected(path, self._masked(response.headers.get("Location", "?")))
+                    return response.status, redirect_words(self._masked(response.headers.get("Location", "?")))
                 raw = await _read(response, limit)
                 if len(raw) > limit:
                     raise BadAnswer(f"{path} answered more than {limit} bytes")

@@ -98,15 +98,25 @@ class Journal:
     ) -> None:
         """Note how a submission ended, with the event that tells it, once, whoever comes first.
 
-        ``run_seconds`` is how long it ran, None when it was never seen running.
+        ``run_seconds`` is how long it ran, None when it was never seen running. A submission that could not be
+        written down when it was sent (the disk was full) is written down now.
         """
         with self._transaction():
+            # Closed from the start: an open row would count as the server's one open submission.
+            inserted = self._connection.execute(
+                "INSERT OR IGNORE INTO submissions (prompt_id, server, set_name, key, posted_at, closed_at, outcome, "
+                "reason, run_seconds) VALUES (?,?,?,'null',?,?,?,?,?)",
+                (
+                    prompt_id, event.server, event.set_name, at - (event.seconds or 0.0), at, outcome.value, reason,
+                    run_seconds,
+                ),
+            ).rowcount  # fmt: skip
             closed = self._connection.execute(
                 "UPDATE submissions SET closed_at=?, outcome=?, reason=?, run_seconds=? "
                 "WHERE prompt_id=? AND closed_at IS NULL",
                 (at, outcome.value, reason, run_seconds, prompt_id),
             ).rowcount
-            if closed:
+            if inserted or closed:
                 self._insert([event])
 
     def open_submissions(self) -> list[OpenSubmission]:
