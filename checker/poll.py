@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from checker.events import closing_event, describe, events_of, level_of
@@ -84,7 +84,6 @@ class Checker:
         self._dry_run = dry_run
         self._client_id = f"{CLIENT_PREFIX}{uuid.uuid4().hex[:12]}"
         self._submitted_total = 0
-        self._probes = asyncio.Semaphore(limits.concurrent_probes)
         # Servers with a warm-up under way and their groups; servers that wait for room, in the order they came.
         self._warming: dict[str, str] = {}
         self._waiting: dict[str, None] = {}
@@ -130,7 +129,11 @@ class Checker:
         for track in due:
             # Before the first await: two cycles that begin together must not poll one server twice.
             track.in_flight = True
-        await asyncio.gather(*(self._poll(track) for track in due))
+        # So many at a time within a cycle, not over all of them: what an operator asks for now must not queue up
+        # behind a fleet of servers that hang.
+        turns = iter(due)
+        at_a_time = min(len(due), self._limits.concurrent_probes)
+        await asyncio.gather(*(self._poll_in_turn(turns) for _ in range(at_a_time)))
         if due:
             self.polled_at = time.time()
         states = Counter(each.memory.state for track in due for each in track.sets)
@@ -155,10 +158,14 @@ class Checker:
         """Return seconds until the fleet may start another warm-up, as far as that is known; ``now`` monotonic."""
         return max(self._next_start_at - now, 0.0)
 
+    async def _poll_in_turn(self, turns: Iterator[ServerTrack]) -> None:
+        """Poll one server after the other; several of these share ``turns``."""
+        for track in turns:
+            await self._poll(track)
+
     async def _poll(self, track: ServerTrack) -> None:
         try:
-            async with self._probes:
-                await self._poll_server(track)
+            await self._poll_server(track)
         except Exception:
             # One bad server must never end the cycle; what it did to us belongs in the log.
             log.exception("poll failed server=%s", track.server.name)
