@@ -115,6 +115,16 @@ def test_a_taken_port_is_a_warning_and_the_page_comes_when_the_port_is_free(work
         assert [word.page for word in words(program) if isinstance(word, Ready)] == ["", f"{workspace.page}/status"]
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_a_warning(workspace: Workspace, host: str) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host}
+    program = workspace.start(supervised=True)
+    program.wait_for_output(f"WARNING no page and no API on {host}:")
+    wait_for(lambda: any(isinstance(word, Ready) for word in words(program)))
+    program.drop_leash()
+    assert program.wait() == 0
+
+
 def test_beats_carry_on_through_a_cycle_in_which_every_server_is_a_black_hole(workspace: Workspace) -> None:
     with FakeFleet(8) as fleet:
         for fake in fleet:
