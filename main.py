@@ -87,9 +87,10 @@ class Program:
         self._reload_wanted = False
         self._timetable = Timetable()
         self._lanes = Lanes()
+        self._stuck: list[str] = []
         self._cycles: set[asyncio.Task[None]] = set()
         self._began = read_clock()
-        self._cleaning = Cleaning(settings, self._progress(CLEAN), self._began, dry_run=dry_run)
+        self._cleaning = self._new_cleaning()
 
     async def run(self, *, once: bool) -> int:
         """Run until told to stop (or once through); return the exit code."""
@@ -155,7 +156,6 @@ class Program:
             except TimeoutError:
                 continue
         log.info("Stopping")
-        self._cleaning.stop()
         web.stop()
         for task in self._cycles:
             task.cancel()
@@ -219,6 +219,11 @@ class Program:
         finally:
             self._lanes.end(CLEAN, time.monotonic())
 
+    def _new_cleaning(self) -> Cleaning:
+        return Cleaning(
+            self._settings, self._progress(CLEAN), self._began, stopping=self._stopping.is_set, dry_run=self._dry_run
+        )
+
     def _forget(self) -> None:
         self._journal.forget_before(time.time() - self._settings.event_retention_days * 86400)
 
@@ -238,7 +243,7 @@ class Program:
         if fixed:
             log.warning("%s: changed, but only taken up by a restart", ", ".join(name.upper() for name in fixed))
         logging.getLogger().setLevel(new.log_level)
-        self._cleaning = Cleaning(new, self._progress(CLEAN), self._began, dry_run=self._dry_run)
+        self._cleaning = self._new_cleaning()
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
         self._fill_timetable()
@@ -250,8 +255,11 @@ class Program:
     def _beat(self, last: float) -> float:
         now = time.monotonic()
         stuck = self._lanes.stuck(now)
+        if stuck != self._stuck:
+            # Once, not at every tick until the supervisor acts.
+            log.error("stuck lanes=%s: no heartbeat until there is none", ",".join(stuck) or "none")
+            self._stuck = stuck
         if stuck:
-            log.error("no progress lanes=%s: no heartbeat until they move", ",".join(stuck))
             return last
         at = self._checker.polled_at
         counts = " ".join(f"{state}={count}" for state, count in self._fleet.counts().items())

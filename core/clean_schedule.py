@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from core.retention import DAY_SECONDS
 
 LEAST_HOURS_BETWEEN_DAILY_RUNS = 20
+# Less is NTP correcting a clock: the daily run is late by as much, and need not come twice.
+_SET_BACK = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ def should_run(
 
     ``daily_time`` is "HH:MM". Without a last run the daily one waits for its next time after ``watching_since``
     (when this program started to look), so that installing it in the afternoon deletes nothing at once; an
-    interval without a last run is due now.
+    interval without a last run is due now. So is either after a last run in the future, which a clock stamped that
+    has been set back since: waiting for that day to come again could take years.
     """
+    if daily_time is not None and last_run is not None and last_run - now > _SET_BACK:
+        return True
     if interval_seconds is not None and (
         last_run is None or (now - last_run).total_seconds() >= interval_seconds or last_run > now
     ):

@@ -21,17 +21,25 @@ log = logging.getLogger("cleaner")
 class Cleaning:
     """One configuration's cleaning. ``progress`` is called a few times a second while it works.
 
-    ``watching_since`` is when the daemon began: the first daily cleaning is the next one after it.
+    ``stopping`` tells that the program ends; a cleaning under way then ends after the entry in hand, also one of
+    settings that a reload has replaced. ``watching_since`` is when the daemon began: the first daily cleaning is
+    the next one after it.
     """
 
     def __init__(
-        self, settings: Settings, progress: Callable[[], None], watching_since: ClockReading, *, dry_run: bool
+        self,
+        settings: Settings,
+        progress: Callable[[], None],
+        watching_since: ClockReading,
+        *,
+        stopping: Callable[[], bool],
+        dry_run: bool,
     ) -> None:
         self._settings = settings
         self._progress = progress
         self._watching_since = watching_since
         self._dry_run = dry_run
-        self._stopping = False
+        self._stopping = stopping
         self._has_run = False
 
     def is_due(self) -> bool:
@@ -67,10 +75,6 @@ class Cleaning:
                     f"{report.freed_bytes} bytes"
                 )
 
-    def stop(self) -> None:
-        """Let a cleaning that is under way end after the entry in hand."""
-        self._stopping = True
-
     def _run(self, now: float) -> Run:
         settings = self._settings
         return Run(
@@ -80,4 +84,4 @@ class Cleaning:
 
     def _pulse(self, _: SweepReport) -> bool:
         self._progress()
-        return not self._stopping
+        return not self._stopping()

@@ -27,15 +27,21 @@ class WebThread:
         import uvicorn
 
         self._tried_at = time.monotonic()
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        host = self._host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # The protocol is named: asyncio sets TCP_NODELAY only where it is, and without it a small answer waits 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((self._host, self._port))
-        except OSError as error:
+            listener.bind((host, self._port))
+            # Here, not in uvicorn's thread: whoever is told the address may ask at once. And with SO_REUSEADDR it
+            # is only listen() that fails when another program has bound the port at the same time.
+            listener.listen(128)
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: a host that is no name at all, such as one with a label of more than 63 letters.
             listener.close()
-            return f"no page and no API on {self._host}:{self._port}: {error.strerror or error}; set HOST or PORT"
+            reason = getattr(error, "strerror", None) or error
+            return f"no page and no API on {self._host}:{self._port}: {reason}; set HOST or PORT"
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_keep_alive=30,
             # Believe no X-Forwarded-For: who asks decides what is allowed.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 from examples.fake_comfyui import FakeFleet, FakeServer
 from tests.workspace import Workspace
 
@@ -31,6 +35,24 @@ def test_once_polls_each_server_once_and_its_exit_code_says_whether_all_is_loade
         missing = workspace.run("main.py", "--once")
         assert missing.returncode == 1
         assert [len(fake.prompts) for fake in fleet] == [0, 1]
+
+
+def test_once_plans_one_cleaning_and_deletes_nothing(workspace: Workspace) -> None:
+    tasks = [make_task(workspace, name, days) for name, days in (("old", 30), ("older", 60), ("new", 0))]
+    workspace.settings["SERVERS"] = "http://127.0.0.1:1"
+    result = workspace.run("main.py", "--once")
+    assert f"images {workspace.root}/resources/img: would delete 2 entries, 2 files" in result.stdout
+    assert all(task.exists() for task in tasks)
+
+
+def make_task(workspace: Workspace, name: str, days: float) -> Path:
+    """Make a task's directory in the image cache, as old as it is said to be."""
+    task = workspace.root / "resources" / "img" / "02" / name
+    task.mkdir(parents=True)
+    (task / "0.png").write_bytes(b"png")
+    for path in (task / "0.png", task):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    return task
 
 
 def test_everything_that_is_wrong_with_the_settings_is_listed_at_once(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from core.control import MARK, Beat, Control, Ready, StartWarning, parse
 from examples.fake_comfyui import FakeFleet, FakeServer
-from tests.workspace import Program, Workspace, wait_for
+from tests.workspace import Program, Workspace, ask, wait_for
 
 KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
 
@@ -113,6 +113,26 @@ def test_a_taken_port_is_a_warning_and_the_page_comes_when_the_port_is_free(work
         # The supervisor, and so `status`, must learn of it too.
         wait_for(lambda: [word.page for word in words(program) if isinstance(word, Ready)][1:])
         assert [word.page for word in words(program) if isinstance(word, Ready)] == ["", f"{workspace.page}/status"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_the_page_can_be_opened_the_moment_its_address_is_told(workspace: Workspace, host: str) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host}
+    program = workspace.start(supervised=True)
+    told = wait_for(lambda: [word.page for word in words(program) if isinstance(word, Ready)])
+    assert told == [f"http://{host}:{workspace.port}/status"]
+    assert ask(told[0]).status == 200
+    assert ask(told[0].replace("/status", "/check/all"), "POST").status == 200
+
+
+@pytest.mark.parametrize("host", ["ü" * 64, "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_a_warning(workspace: Workspace, host: str) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host}
+    program = workspace.start(supervised=True)
+    program.wait_for_output(f"WARNING no page and no API on {host}:")
+    wait_for(lambda: any(isinstance(word, Ready) for word in words(program)))
+    program.drop_leash()
+    assert program.wait() == 0
 
 
 def test_beats_carry_on_through_a_cycle_in_which_every_server_is_a_black_hole(workspace: Workspace) -> None:
