@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 
 from supervisor.files import identity
 
 ECHO_PATIENCE_SECONDS = 0.1
+ECHO_BYTES = 512
+"""The least PIPE_BUF that POSIX allows: a pipe that select calls writable takes so many bytes at once."""
+
 # Before a line, but not before each: a stat for each of 5,000 lines a second costs most of a core.
 CHECK_SECONDS = 1.0
 
@@ -135,8 +139,14 @@ class LogFile:
             return
         try:
             # A stopped terminal (Ctrl-S) or a stuck pipe must not stop the supervision; the file has the lines.
-            # A pipe that select calls writable takes PIPE_BUF bytes without waiting.
-            while block and select.select([], [self._echo_fd], [], ECHO_PATIENCE_SECONDS)[1]:
-                block = block[os.write(self._echo_fd, block[: select.PIPE_BUF]) :]
+            while block and _takes_more(self._echo_fd):
+                block = block[os.write(self._echo_fd, block[:ECHO_BYTES]) :]
         except OSError:
             self._echo_fd = None  # the terminal is gone, or the reader of the pipe
+
+
+def _takes_more(fd: int) -> bool:
+    """Return whether ``ECHO_BYTES`` can be written without waiting long."""
+    if sys.platform == "win32":
+        return True  # select knows only sockets there
+    return bool(select.select([], [fd], [], ECHO_PATIENCE_SECONDS)[1])

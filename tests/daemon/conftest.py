@@ -210,17 +210,22 @@ class Project:
 
     def destroy(self) -> None:
         """Kill what is left, and fail if ever two mains lived at once."""
-        for pid in self.living():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_for(lambda: not self.living())
+        wait_for(self._nothing_is_left)
         for process in self.processes:
             process.kill()
             process.communicate()
         assert not (self.root / "TWO-MAINS").exists(), "two mains ran at the same time"
         assert not list(self.root.rglob("*.tmp")), "a temporary file was left"
+
+    def _nothing_is_left(self) -> bool:
+        """Kill what lives; a supervisor that saw its main die first may have started another meanwhile."""
+        living = self.living()
+        for pid in living:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return not living
 
 
 @pytest.fixture
