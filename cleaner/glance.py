@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cleaner.layout import Layout
 from cleaner.mounts import Mounts
-from cleaner.roots import OPEN_DIRECTORY
+from cleaner.roots import OPEN_DIRECTORY, reopened
 from cleaner.unit import chunks
 from core.retention import Rules
 
@@ -50,7 +50,12 @@ def count_by_directory(root: int, layout: Layout, rules: Rules, mounts: Mounts) 
     return total, old
 
 
-def _units(
+def _units(root: int, layout: Layout, mounts: Mounts) -> Iterator[os.DirEntry[str]]:
+    with reopened(root) as own:
+        yield from _units_below(own, layout, mounts)
+
+
+def _units_below(
     descriptor: int, layout: Layout, mounts: Mounts, prefix: str = "", level: int = 1
 ) -> Iterator[os.DirEntry[str]]:
     for portion in chunks(descriptor, stable=mounts.listing_is_stable):
@@ -64,6 +69,6 @@ def _units(
             elif layout.passes(path) and path not in mounts.beneath:
                 child = os.open(each.name, OPEN_DIRECTORY, dir_fd=descriptor)
                 try:
-                    yield from _units(child, layout, mounts, path + "/", level + 1)
+                    yield from _units_below(child, layout, mounts, path + "/", level + 1)
                 finally:
                     os.close(child)

@@ -23,11 +23,9 @@ def open_inodes(device: int) -> frozenset[int]:
     except OSError:
         return frozenset()
     mapped_device = f"{os.major(device):02x}:{os.minor(device):02x}".encode()
-    own = str(os.getpid())
     for process in processes:
         _add_open(f"/proc/{process}/fd", device, found)
-        if process != own:
-            _add_mapped(f"/proc/{process}/maps", mapped_device, found)
+        _add_mapped(f"/proc/{process}/maps", mapped_device, found)
     return frozenset(found)
 
 

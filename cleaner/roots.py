@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,19 @@ def open_root(real: Path) -> int:
         changed = " (replaced by a link while it was opened?)" if error.errno in (errno.ELOOP, errno.ENOTDIR) else ""
         raise RefusedTarget(f"{printable(str(real))} cannot be opened: {error.strerror}{changed}") from None
     return descriptor
+
+
+@contextmanager
+def reopened(descriptor: int) -> Iterator[int]:
+    """Given an open directory, yield another descriptor of it with a position of its own.
+
+    Listings that share a descriptor, even in two processes, take entries away from each other.
+    """
+    own = os.open(".", OPEN_DIRECTORY, dir_fd=descriptor)
+    try:
+        yield own
+    finally:
+        os.close(own)
 
 
 def _absolute(given: str, target: Target, boundaries: Boundaries) -> Path:

@@ -35,6 +35,8 @@ def chunks(descriptor: int, *, stable: bool = True) -> Iterator[list[os.DirEntry
 
     Where deleting disturbs a listing (``stable`` false: NFS, SMB, FUSE) everything comes in one portion.
     """
+    # scandir reads from where the descriptor stands, which an earlier listing may have left at the end.
+    os.lseek(descriptor, 0, os.SEEK_SET)
     with os.scandir(descriptor) as entries:
         while portion := list(islice(entries, CHUNK if stable else None)):
             portion.sort(key=os.DirEntry.inode)
@@ -54,16 +56,18 @@ def inspect(
     kept = False
     files: list[tuple[str, os.stat_result]] = []
     inodes: list[int] = []
+    nested = False
     with os.scandir(descriptor) as entries:
         for each in entries:
             try:
                 status = each.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
+            if status.st_mode & _FORMAT == _DIRECTORY or len(files) >= _REMEMBERED:
+                nested = True
+                break
             if status.st_nlink == 1:
                 blocks += status.st_blocks
-            if status.st_mode & _FORMAT == _DIRECTORY:
-                return _inspect_deep(descriptor, path, directory, keep_file, stable=stable)
             mtime, name = status.st_mtime, each.name
             if mtime > newest:
                 newest = mtime
@@ -72,8 +76,8 @@ def inspect(
             apparent_bytes += status.st_size
             inodes.append(status.st_ino)
             files.append((name, status))
-            if len(files) > _REMEMBERED:
-                return _inspect_deep(descriptor, path, directory, keep_file, stable=stable)
+    if nested:  # only now: two listings of one descriptor share their position in the directory
+        return _inspect_deep(descriptor, path, directory, keep_file, stable=stable)
     # A directory's ctime is when the last file came into it, whatever mtime that file brought along.
     arrived = 0.0 if directory is None else directory.st_ctime
     if newest < OLDEST_CREDIBLE_TIME:

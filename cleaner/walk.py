@@ -19,7 +19,7 @@ from cleaner.lock import Note
 from cleaner.mounts import Mounts
 from cleaner.openfiles import open_inodes
 from cleaner.report import SweepReport
-from cleaner.roots import OPEN_DIRECTORY
+from cleaner.roots import OPEN_DIRECTORY, reopened
 from cleaner.unit import MAX_DEPTH, Inspection, chunks, freed_by, inspect, remove
 from core.entries import KEEP, Decision, Entry, Reason, age_time
 from core.retention import FUTURE_SLACK_SECONDS, Rules, Survey
@@ -84,10 +84,11 @@ class Walk:
         self._device = os.fstat(root).st_dev
         try:
             self._pulse()
-            if self.layout.unit_depth:
-                self._directories(root, "", 1)
-            else:
-                self._files(root, "", 1)
+            with reopened(root) as own:
+                if self.layout.unit_depth:
+                    self._directories(own, "", 1)
+                else:
+                    self._files(own, "", 1)
         except Stopped:
             self.report.stopped = True
         except OSError as error:
