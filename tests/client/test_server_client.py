@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from client.server_client import MAX_TEXT_BYTES, FleetSession, ServerClient
+from client.protocol import MAX_TEXT_BYTES
+from client.server_client import FleetSession, ServerClient
 from core.errors import BadAnswer, Busy, NoSuchRoute, PromptRejected, ServerError, Unreachable
 from core.fleet import Server
 from examples.fake_comfyui import FakeServer
