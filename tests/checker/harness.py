@@ -33,12 +33,12 @@ POLICY = Policy(
 LIMITS = Limits(check_interval_seconds=0.05, max_concurrent_warmups=4, warmup_start_gap_seconds=0.0)
 
 
-def warmup_of(*keys: str, tag: str = "", loader: str = "PulidFluxEvaClipLoader") -> Graph:
-    """A graph with a loader and a storing node for each key."""
+def warmup_of(*keys: str, tag: str = "", loader: str = "PulidFluxEvaClipLoader", **inputs: str) -> Graph:
+    """A graph with a loader (``inputs`` are its own) and a storing node for each key."""
     graph: dict[str, Any] = {}
     for place, key in enumerate(keys):
         source, storing = str(2 * place + 1), str(2 * place + 2)
-        graph[source] = {"class_type": loader, "inputs": {}}
+        graph[source] = {"class_type": loader, "inputs": inputs}
         graph[storing] = {
             "class_type": "CacheBackendData //Inspire",
             "inputs": {"key": key, "tag": tag, "data": [source, 0]},
