@@ -171,6 +171,10 @@ class Checker:
             self._poll_again(track, None, time.monotonic())
         finally:
             track.in_flight = False
+            if track.server.name not in self.tracks:
+                # Configured away while it was polled: it holds no place any more and waits for none.
+                self._warming.pop(track.server.name, None)
+                self._waiting.pop(track.server.name, None)
 
     async def _poll_server(self, track: ServerTrack) -> None:
         """Probe, decide, submit, record, report: one server, once."""
