@@ -75,17 +75,19 @@ def running_main(urls: Sequence[str], **environment: str) -> Iterator[Running]:
             f'[[set]]\nname = "default"\nworkflow = {json.dumps(str(WORKFLOW))}\n'
             f'[[group]]\nname = "all"\nservers = {json.dumps(list(urls))}\n'
         )
+        # As the supervisor runs it, so that its heartbeat is counted too; its standard input is the leash.
         ours = {"CACHE_DIR": directory, "FLEET_FILE": str(fleet_file), "PORT": str(port), **environment}
+        ours["CACHE_KEEPER_SUPERVISED"] = "1"
         with (Path(directory) / "main.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "main.py"], cwd=ROOT, env={**os.environ, **ours},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         try:
             yield Running(process.pid, port)
         finally:
             process.terminate()
-            process.wait(30)
+            process.communicate(timeout=30)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

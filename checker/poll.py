@@ -173,7 +173,11 @@ class Checker:
         finally:
             track.in_flight = False
             current = self.tracks.get(track.server.name)
-            if current is not None and current is not track and current.server.url == track.server.url:
+            if current is None:
+                # Configured away while it was polled: it holds no place any more and waits for none.
+                self._warming.pop(track.server.name, None)
+                self._waiting.pop(track.server.name, None)
+            elif current is not track and current.server.url == track.server.url:
                 # A reload came in between: what this poll has found, and above all what it has sent, counts.
                 carry_over(track, current)
                 current.in_flight = False
