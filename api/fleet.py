@@ -15,16 +15,19 @@ from api.models import Accepted, DetailedStatus, Health, ServerStatus, ServerSub
 
 
 class Fleet(Protocol):
-    """What the routes need of the running checker. Reads are from memory; wishes are carried out by its loop."""
+    """What the routes need of the running checker. Reads are from memory; wishes are carried out by its loop.
+
+    A reload may take a server away at any moment: what is asked of a server that is gone is None.
+    """
 
     check_interval_seconds: float
 
     def names(self) -> Sequence[str]: ...
-    def brief(self, name: str) -> dict[str, Any]: ...
-    def detail(self, name: str) -> dict[str, Any]: ...
+    def brief(self, name: str) -> dict[str, Any] | None: ...
+    def detail(self, name: str) -> dict[str, Any] | None: ...
     def counts(self) -> dict[str, int]: ...
     def polled_at(self) -> float | None: ...
-    def submission(self, name: str) -> tuple[bool, float | None, float]: ...
+    def submission(self, name: str) -> tuple[bool, float | None, float] | None: ...
     def next_submission_in(self) -> float: ...
     def check(self, names: Sequence[str]) -> Future[object]: ...
     def warm(self, name: str, set_name: str | None, *, force: bool) -> Future[object]: ...
@@ -37,14 +40,13 @@ def routes(fleet: Fleet) -> APIRouter:
     @router.get("/api/status")
     def status() -> Status:
         """缓存状态 · Each server's state, from memory."""
-        servers = [ServerStatus(**fleet.brief(name)) for name in fleet.names()]
-        return Status(servers=servers, counts=fleet.counts(), **_age(fleet))
+        return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
     @router.get("/api/detailed_status")
     def detailed_status() -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         return DetailedStatus(
-            servers=[fleet.detail(name) for name in fleet.names()],
+            servers=details(fleet, fleet.names()),
             counts=fleet.counts(),
             check_interval_seconds=fleet.check_interval_seconds,
             **_age(fleet),
@@ -65,8 +67,10 @@ def routes(fleet: Fleet) -> APIRouter:
         gap = fleet.next_submission_in()
         servers = {}
         for name in fleet.names():
-            submitting, last, wait = fleet.submission(name)
-            servers[fleet.brief(name)["server"]] = _submission(submitting, last, max(wait, gap))
+            brief, submission = fleet.brief(name), fleet.submission(name)
+            if brief is not None and submission is not None:
+                submitting, last, wait = submission
+                servers[brief["server"]] = _submission(submitting, last, max(wait, gap))
         times = [each.last_submission_time for each in servers.values() if each.last_submission_time]
         return SubmissionStatus(
             is_submitting=any(each.is_submitting for each in servers.values()),
@@ -97,7 +101,10 @@ def routes(fleet: Fleet) -> APIRouter:
     ) -> Accepted:
         """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
         name = _find(fleet, which)
-        sets = [each["set"] for each in fleet.detail(name)["sets"]]
+        detail = fleet.detail(name)
+        if detail is None:
+            raise _no_such_server(which)
+        sets = [each["set"] for each in detail["sets"]]
         if set is not None and set not in sets:
             raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
         return _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
@@ -112,8 +119,16 @@ def _carried_out(fleet: Fleet, done: Future[object], names: Sequence[str], wait:
         finished = True
     except NotYet:
         pass
-    servers = [ServerStatus(**fleet.brief(name)) for name in names]
-    return Accepted(success=True, message=message, servers=servers, finished=finished)
+    return Accepted(success=True, message=message, servers=_briefs(fleet, names), finished=finished)
+
+
+def details(fleet: Fleet, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return everything that is known of the named servers."""
+    return [detail for name in names if (detail := fleet.detail(name)) is not None]
+
+
+def _briefs(fleet: Fleet, names: Sequence[str]) -> list[ServerStatus]:
+    return [ServerStatus(**brief) for name in names if (brief := fleet.brief(name)) is not None]
 
 
 def _find(fleet: Fleet, which: str) -> str:
@@ -122,11 +137,16 @@ def _find(fleet: Fleet, which: str) -> str:
         if int(which) < len(names):
             return names[int(which)]
         raise HTTPException(404, f"there is no server {which}; the last one has index {len(names) - 1}")
+    # A client may fold the two slashes of an address into one, and may end it with another.
+    address = which.rstrip("/").replace(":/", "://").replace(":///", "://")
     for name in names:
-        # A client may fold the two slashes of an address into one.
-        if which == name or which.replace(":/", "://").replace(":///", "://") == fleet.brief(name)["server"]:
+        if address == name or ((brief := fleet.brief(name)) is not None and address == brief["server"]):
             return name
-    raise HTTPException(404, f"there is no server {which[:200]!r}; GET /api/status lists them")
+    raise _no_such_server(which)
+
+
+def _no_such_server(which: str) -> HTTPException:
+    return HTTPException(404, f"there is no server {which[:200]!r}; GET /api/status lists them")
 
 
 def _submission(submitting: bool, last: float | None, wait: float) -> ServerSubmission:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from api.fleet import Fleet
+from api.fleet import Fleet, details
 from api.texts import TEXTS, language_of
 
 _LIMIT = 500
@@ -43,7 +43,7 @@ def pages(fleet: Fleet) -> APIRouter:
     ) -> str:
         language = language_of(lang, accept_language)
         names = fleet.names()
-        shown = [name for name in names if not state or fleet.brief(name)["state"] == state]
+        shown = [name for name in names if not state or (fleet.brief(name) or {}).get("state") == state]
         at = fleet.polled_at()
         values: dict[str, Any] = {
             "text": TEXTS[language],
@@ -51,7 +51,7 @@ def pages(fleet: Fleet) -> APIRouter:
             "lang": lang,
             "state": state,
             # Details only of what is shown: a page must not take longer because the fleet is larger.
-            "rows": [fleet.detail(name) for name in shown[:_LIMIT]],
+            "rows": details(fleet, shown[:_LIMIT]),
             "hidden": max(len(shown) - _LIMIT, 0),
             "total": len(names),
             "counts": fleet.counts(),

@@ -97,18 +97,20 @@ class Checker:
     def replace_servers(self, servers: Sequence[Server], policy: Policy, limits: Limits) -> None:
         """Take a new configuration, keeping what is remembered of servers and sets that are still in it."""
         self._policy, self._limits = policy, limits
-        old, self.tracks = self.tracks, {}
+        old, new = self.tracks, {}
         for server in servers:
             track = new_track(server, self._session.client(server), policy)
-            self.tracks[server.name] = track
+            new[server.name] = track
             before = old.get(server.name)
             if before is not None and before.server.url == server.url:
                 carry_over(before, track)
                 track.in_flight = before.in_flight
         restore(
-            [track for name, track in self.tracks.items() if name not in old],
+            [track for name, track in new.items() if name not in old],
             self._journal, time.monotonic(), time.time(),
         )  # fmt: skip
+        # All at once: the web thread reads while this one writes, and half a fleet is no answer.
+        self.tracks = new
         self._warming = {
             name: track.server.group.name for name, track in self.tracks.items() if track.open_set is not None
         }
@@ -119,8 +121,10 @@ class Checker:
     async def poll_cycle(self, names: Iterable[str] | None = None) -> CycleReport:
         """Poll every server that is due, or those named whether due or not, side by side.
 
-        Return what came of it. A server that is being polled already is left to that poll.
+        Return what came of it. A server that is being polled already is left to that poll; where servers are
+        named, somebody waits for the answer, and so for the end of that poll too.
         """
+        names = None if names is None else list(names)
         started, submitted = time.monotonic(), self._submitted_total
         self._retry_closing()
         self._read_pauses()
@@ -136,6 +140,7 @@ class Checker:
         await asyncio.gather(*(self._poll_in_turn(turns) for _ in range(at_a_time)))
         if due:
             self.polled_at = time.time()
+        await self._end_of_polls(names or ())
         states = Counter(each.memory.state for track in due for each in track.sets)
         return CycleReport(len(due), states, self._submitted_total - submitted, time.monotonic() - started)
 
@@ -146,13 +151,18 @@ class Checker:
         """
         chosen = [name for name in names if name in self.tracks]
         for name in chosen:
-            while self.tracks[name].in_flight:
-                # A poll under way would overwrite the wish with what it remembers.
-                await asyncio.sleep(0.02)
-            for each in self.tracks[name].sets:
+            # A poll under way would overwrite the wish with what it remembers.
+            await self._end_of_polls([name])
+            track = self.tracks.get(name)
+            for each in track.sets if track is not None else ():
                 if set_name is None or each.warmup.name == set_name:
                     each.memory = replace(each.memory, hurried=True, forced=force)
         return await self.poll_cycle(chosen)
+
+    async def _end_of_polls(self, names: Iterable[str]) -> None:
+        for name in names:
+            while (track := self.tracks.get(name)) is not None and track.in_flight:
+                await asyncio.sleep(0.02)
 
     def next_submission_in(self, now: float) -> float:
         """Return seconds until the fleet may start another warm-up, as far as that is known; ``now`` monotonic."""

@@ -23,11 +23,13 @@ class RunningFleet:
     def names(self) -> Sequence[str]:
         return list(self._checker.tracks)
 
-    def brief(self, name: str) -> dict[str, Any]:
-        return view.brief(self._checker.tracks[name])
+    def brief(self, name: str) -> dict[str, Any] | None:
+        track = self._checker.tracks.get(name)
+        return view.brief(track) if track is not None else None
 
-    def detail(self, name: str) -> dict[str, Any]:
-        return view.detail(self._checker.tracks[name], time.monotonic())
+    def detail(self, name: str) -> dict[str, Any] | None:
+        track = self._checker.tracks.get(name)
+        return view.detail(track, time.monotonic()) if track is not None else None
 
     def counts(self) -> dict[str, int]:
         return view.counts(list(self._checker.tracks.values()))
@@ -35,9 +37,10 @@ class RunningFleet:
     def polled_at(self) -> float | None:
         return self._checker.polled_at
 
-    def submission(self, name: str) -> tuple[bool, float | None, float]:
+    def submission(self, name: str) -> tuple[bool, float | None, float] | None:
         """Return whether a submission is open, when the last was (UTC), and seconds until a retry is due."""
-        return view.submission(self._checker.tracks[name], time.monotonic())
+        track = self._checker.tracks.get(name)
+        return view.submission(track, time.monotonic()) if track is not None else None
 
     def next_submission_in(self) -> float:
         return self._checker.next_submission_in(time.monotonic())

@@ -37,8 +37,8 @@ class WebThread:
             # Here, not in uvicorn's thread: whoever is told the address may ask at once. And with SO_REUSEADDR it
             # is only listen() that fails when another program has bound the port at the same time.
             listener.listen(128)
-        except (OSError, UnicodeError) as error:
-            # UnicodeError: a host that is no name at all, such as one with a label of more than 63 letters.
+        except (OSError, TypeError) as error:
+            # TypeError: a host that cannot be a name at all, such as one with more than 63 letters between its dots.
             listener.close()
             reason = getattr(error, "strerror", None) or error
             return f"no page and no API on {self._host}:{self._port}: {reason}; set HOST or PORT"

@@ -125,7 +125,7 @@ def test_the_page_can_be_opened_the_moment_its_address_is_told(workspace: Worksp
     assert ask(told[0].replace("/status", "/check/all"), "POST").status == 200
 
 
-@pytest.mark.parametrize("host", ["ü" * 64, "192.0.2.1"])
+@pytest.mark.parametrize("host", ["ü" * 64, "203.0.113.1"], ids=["no name", "another machine"])
 def test_an_address_that_is_not_ours_is_a_warning(workspace: Workspace, host: str) -> None:
     workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host}
     program = workspace.start(supervised=True)

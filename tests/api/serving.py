@@ -1,0 +1,95 @@
+"""The real application over a real socket: checker, fleet, guard and uvicorn, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import config
+from api.app import create_app
+from checker.poll import Checker
+from client.server_client import FleetSession
+from runtime.fleet import RunningFleet
+from runtime.numbers import limits, policy
+from runtime.web import WebThread
+from store.journal import Journal
+from tests.workspace import SOURCE, Answer, ask, free_port
+
+
+class Service:
+    """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
+
+    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
+        self.checker = checker
+        self.loop = loop
+        self.host = host
+        self.port = port
+
+    def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ask(f"http://127.0.0.1:{self.port}{path}", method, named)
+
+    def raw(self, request: bytes, *, to: str = "127.0.0.1", source: str | None = None) -> tuple[int, str]:
+        """Send bytes as they are; return the status (0 for a connection closed without one) and the whole answer."""
+        address = (source, 0) if source else None
+        with socket.create_connection((to, self.port), 10, source_address=address) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+        text = answer.decode("utf-8", "replace")
+        return (int(text.split(" ", 2)[1]) if text.startswith("HTTP/") else 0), text
+
+    def poll(self) -> None:
+        self.on_loop(self.checker.poll_cycle(list(self.checker.tracks)))
+
+
+@contextlib.contextmanager
+def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1", fleet: str = "") -> Iterator[Service]:
+    """Serve the fleet of these addresses, or of this fleet.toml; nothing polls but ``poll`` and the API itself."""
+    if fleet:
+        (directory / "fleet.toml").write_text(fleet, encoding="utf-8")
+    settings = config.load(
+        directory,
+        {
+            "WORKFLOW_PATH": str(SOURCE / "examples" / "warmup.json"),
+            "WARMUP_START_GAP_SECONDS": "0",
+            "CONNECT_TIMEOUT_SECONDS": "1",
+            "PROBE_TIMEOUT_SECONDS": "1",
+            **({"SERVERS": ",".join(servers)} if servers else {}),
+        },
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    journal = Journal(settings.database)
+
+    async def open_all() -> tuple[FleetSession, Checker]:
+        session = await FleetSession(
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            answer_timeout_seconds=settings.probe_timeout_seconds,
+        ).__aenter__()
+        return session, Checker(settings.servers, session, journal, policy(settings), limits(settings))
+
+    session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
+    port = free_port()
+    web = WebThread(create_app(RunningFleet(checker, loop, settings.check_interval_seconds), host), host, port)
+    try:
+        assert web.start() == ""
+        yield Service(checker, loop, host, port)
+    finally:
+        web.stop()
+        asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+        loop.close()
+        journal.close()
