@@ -215,7 +215,6 @@ class Project:
             process.kill()
             process.communicate()
         assert not (self.root / "TWO-MAINS").exists(), "two mains ran at the same time"
-        assert not list(self.root.rglob("*.tmp")), "a temporary file was left"
 
     def _nothing_is_left(self) -> bool:
         """Kill what lives; a supervisor that saw its main die first may have started another meanwhile."""

@@ -105,6 +105,14 @@ def test_a_pid_file_that_was_deleted_comes_back(project: Project) -> None:
     wait_for(lambda: project.path("pid").exists() and project.path("pid").read_text() == f"{pid}\n")
 
 
+def test_what_a_daemon_left_half_written_when_it_was_killed_is_swept_by_the_next(project: Project) -> None:
+    project.path("pid.tmp").write_text("41")
+    project.path("state.json.tmp").write_text('{"pid": 4')
+    project.start()
+    project.command("stop")
+    assert list(project.root.glob("*.tmp")) == []
+
+
 # CACHE_DIR
 
 
