@@ -9,7 +9,6 @@ dead run had begun to empty it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -18,12 +17,13 @@ import zlib
 from pathlib import Path
 
 from cleaner.names import printable
+from cleaner.roots import SAFE
 from core.errors import RefusedTarget, TargetBusy
 
 _HOLDER_BYTES = 1024
 _NOTE_BYTES = 8192
 MAX_WORKERS = 16
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | SAFE
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -47,6 +47,8 @@ class TargetLock:
         self.warning: str | None = None
 
     def __enter__(self) -> TargetLock:
+        import fcntl  # late: where there is none, targets are refused before they are locked
+
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.descriptor = os.open(self._path, _CREATE, 0o600)
@@ -106,7 +108,7 @@ class TargetLock:
 def interrupted_units(state_dir: Path, real_root: Path) -> frozenset[str]:
     """Return the units that a killed run left half taken apart, without taking the lock."""
     try:
-        descriptor = os.open(lock_path(state_dir, real_root), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(state_dir, real_root), os.O_RDONLY | SAFE)
     except OSError:
         return frozenset()
     try:

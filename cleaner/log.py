@@ -6,13 +6,13 @@ only the holder of a lock on the file rotates it. A full disk costs log lines, n
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
 from cleaner.names import printable
 from cleaner.report import SweepReport
+from cleaner.roots import SAFE
 from core.entries import Reason
 
 LOG_NAME = "cache_cleaner.log"
@@ -89,9 +89,11 @@ class CleanerLog:
             pass
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | SAFE, 0o640)
 
     def _rotate(self, descriptor: int) -> bool:
+        import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Somebody else may have rotated while we waited: then this file is a backup already.
         if os.fstat(descriptor).st_ino != self.path.stat().st_ino:

@@ -19,9 +19,9 @@ from cleaner.names import printable
 from core.errors import RefusedTarget
 from core.targets import Target, TargetKind
 
-OPEN_DIRECTORY = (
-    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-)
+# Windows has none of these flags; there every target is refused, see resolve_root.
+SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | SAFE
 
 # The operating system's own; /usr/local is where people install things by hand.
 _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
@@ -43,6 +43,10 @@ def resolve_root(given: str, target: Target, boundaries: Boundaries) -> Path | N
 
     Raises RefusedTarget for everything that is too dangerous to clean, naming the rule.
     """
+    if os.open not in os.supports_dir_fd:
+        raise RefusedTarget(
+            f"target {target.name}: this system cannot open files relative to a directory, so it is unsafe"
+        )
     path = _absolute(given, target, boundaries)
     if path.is_symlink():
         raise _refusal(target, path, f"is a symbolic link to {path.readlink()}; give the directory itself")

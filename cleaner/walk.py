@@ -21,7 +21,7 @@ from cleaner.openfiles import open_inodes
 from cleaner.report import SweepReport
 from cleaner.roots import OPEN_DIRECTORY, reopened
 from cleaner.unit import MAX_DEPTH, Inspection, chunks, freed_by, inspect, remove
-from core.entries import KEEP, Decision, Entry, Reason, age_time
+from core.entries import KEEP_IN_USE, Decision, Entry, Reason, age_time
 from core.retention import FUTURE_SLACK_SECONDS, Rules, Survey
 
 _PULSE_SECONDS = 0.2
@@ -144,7 +144,7 @@ class Walk:
                 stays += self._unit(descriptor, name, path, status)
             self._pulse()
         if young:
-            self.report.plan.keep_unread(self.rules.unread_reason, young - future)
+            self.report.plan.keep_unread(self.rules.unread.reason, young - future)
             if future:
                 self.report.plan.keep_unread(Reason.FUTURE_TIME, future)
         return stays + young
@@ -264,7 +264,7 @@ class Walk:
         stated = self.layout.stated_time(path) if self.layout.stated_time is not None else None
         read_all = self.measure_all or self.survey is not None
         if stated is not None and stated >= self.rules.young_from and not read_all:
-            self.report.plan.keep_unread(self.rules.unread_reason, 1)
+            self.report.plan.keep_unread(self.rules.unread.reason, 1)
             return 1
         try:
             status = each.stat(follow_symlinks=False)
@@ -285,11 +285,11 @@ class Walk:
             return 1
         decision = self.rules.decide(entry)
         if decision.delete and self._in_use(found):
-            decision = KEEP[Reason.IN_USE]
+            decision = KEEP_IN_USE
         self.report.plan.add(entry, decision)
-        if decision.reason in _WORTH_TELLING:
-            self.report.skipped.add(entry.name, decision.reason)
         if not decision.delete:
+            if decision.reason in _WORTH_TELLING:
+                self.report.skipped.add(entry.name, decision.reason)
             return 1
         if entry.arrived > self.rules.now - _ARRIVED_LATELY_SECONDS:
             self.report.arrived_lately += 1

@@ -61,8 +61,22 @@ class Decision(NamedTuple):
 
 
 KEPT_REASONS = frozenset(list(Reason)[: list(Reason).index(Reason.OLDER_THAN)])
-KEEP = {reason: Decision(False, reason) for reason in KEPT_REASONS}
-DELETE = {reason: Decision(True, reason) for reason in Reason if reason not in KEPT_REASONS}
+# Each decision once and by name: looking up enum members costs as much as the rest of a judgement, and a sweep
+# makes one for every candidate.
+KEEP_EMPTY_POLICY = Decision(False, Reason.EMPTY_POLICY)
+KEEP_KEEP_FILE = Decision(False, Reason.KEEP_FILE)
+KEEP_PINNED = Decision(False, Reason.PINNED)
+KEEP_IN_USE = Decision(False, Reason.IN_USE)
+KEEP_FUTURE_TIME = Decision(False, Reason.FUTURE_TIME)
+KEEP_RECENTLY_MODIFIED = Decision(False, Reason.RECENTLY_MODIFIED)
+KEEP_RECENTLY_ARRIVED = Decision(False, Reason.RECENTLY_ARRIVED)
+KEEP_LAST = Decision(False, Reason.KEEP_LAST)
+KEEP_YOUNG = Decision(False, Reason.YOUNG)
+KEEP_WITHIN_LIMITS = Decision(False, Reason.WITHIN_LIMITS)
+DELETE_OLDER_THAN = Decision(True, Reason.OLDER_THAN)
+DELETE_MAX_SIZE = Decision(True, Reason.MAX_SIZE)
+DELETE_MIN_FREE = Decision(True, Reason.MIN_FREE)
+DELETE_BEYOND_KEEP_LAST = Decision(True, Reason.BEYOND_KEEP_LAST)
 
 
 def age_time(newest_mtime: float, newest_ctime: float) -> float:
@@ -115,11 +129,15 @@ class SweepPlan:
         self.first: list[Line] = []
         self._biggest: list[_Ranked] = []
         self._oldest: list[_Ranked] = []
+        # Decisions come in long runs of the same one, and hashing an enum member is slow.
+        self._last_decision: Decision | None = None
+        self._last_tally = Tally()
 
     def add(self, entry: Entry, decision: Decision) -> None:
-        tally = self.tallies.get(decision.reason)
-        if tally is None:
-            tally = self.tallies[decision.reason] = Tally()
+        if decision is not self._last_decision:
+            self._last_decision = decision
+            self._last_tally = self.tallies.setdefault(decision.reason, Tally())
+        tally = self._last_tally
         tally.entries += 1
         tally.files += entry.files
         tally.directories += entry.directories

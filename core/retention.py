@@ -19,7 +19,25 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from core.entries import DELETE, KEEP, Decision, Entry, Reason, SweepPlan, order_key
+from core.entries import (
+    DELETE_BEYOND_KEEP_LAST,
+    DELETE_MAX_SIZE,
+    DELETE_MIN_FREE,
+    DELETE_OLDER_THAN,
+    KEEP_EMPTY_POLICY,
+    KEEP_FUTURE_TIME,
+    KEEP_KEEP_FILE,
+    KEEP_LAST,
+    KEEP_PINNED,
+    KEEP_RECENTLY_ARRIVED,
+    KEEP_RECENTLY_MODIFIED,
+    KEEP_WITHIN_LIMITS,
+    KEEP_YOUNG,
+    Decision,
+    Entry,
+    SweepPlan,
+    order_key,
+)
 
 DAY_SECONDS = 86_400.0
 HOUR_SECONDS = 3_600.0
@@ -153,11 +171,11 @@ class Rules:
         return min(expires_before, self.now - self.policy.grace_seconds)
 
     @cached_property
-    def unread_reason(self) -> Reason:
-        """The reason of an entry that no rule takes and nothing protects."""
+    def unread(self) -> Decision:
+        """The decision on an entry that no rule takes and nothing protects."""
         if self.policy.deletes_nothing:
-            return Reason.EMPTY_POLICY
-        return Reason.WITHIN_LIMITS if self.policy.older_than_seconds is None else Reason.YOUNG
+            return KEEP_EMPTY_POLICY
+        return KEEP_WITHIN_LIMITS if self.policy.older_than_seconds is None else KEEP_YOUNG
 
     @cached_property
     def _only_keep_last(self) -> bool:
@@ -182,17 +200,17 @@ class Rules:
         if self._needs_survey:
             key = order_key(entry.name, entry.modified)
             if key >= self.keep_from_key:
-                return KEEP[Reason.KEEP_LAST]
+                return KEEP_LAST
         if entry.modified < self.cutoff:
-            return DELETE[Reason.OLDER_THAN]
+            return DELETE_OLDER_THAN
         if self._needs_survey:
             if key < self.max_size_before_key:
-                return DELETE[Reason.MAX_SIZE]
+                return DELETE_MAX_SIZE
             if key < self.min_free_before_key:
-                return DELETE[Reason.MIN_FREE]
+                return DELETE_MIN_FREE
             if self._only_keep_last:
-                return DELETE[Reason.BEYOND_KEEP_LAST]
-        return KEEP[self.unread_reason]
+                return DELETE_BEYOND_KEEP_LAST
+        return self.unread
 
     @cached_property
     def _needs_survey(self) -> bool:
@@ -213,18 +231,18 @@ class Protection:
 
     def of(self, entry: Entry) -> Decision | None:
         if self._nothing_goes:
-            return KEEP[Reason.EMPTY_POLICY]
+            return KEEP_EMPTY_POLICY
         if entry.has_keep_file:
-            return KEEP[Reason.KEEP_FILE]
+            return KEEP_KEEP_FILE
         if self._pinned and self._policy.pins(entry.name):
-            return KEEP[Reason.PINNED]
+            return KEEP_PINNED
         modified = entry.modified
         if modified > self._future_from:
-            return KEEP[Reason.FUTURE_TIME]
+            return KEEP_FUTURE_TIME
         if modified >= self._recent_from:
-            return KEEP[Reason.YOUNG if modified >= self._young_from else Reason.RECENTLY_MODIFIED]
+            return KEEP_YOUNG if modified >= self._young_from else KEEP_RECENTLY_MODIFIED
         if entry.arrived >= self._arrived_from:
-            return KEEP[Reason.RECENTLY_ARRIVED]
+            return KEEP_RECENTLY_ARRIVED
         return None
 
 

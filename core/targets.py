@@ -89,8 +89,8 @@ def target_from_table(table: Mapping[str, object], *, key: str) -> tuple[Target 
     if not roots:
         reader.blame("roots", "one path or more to clean is needed")
     for root in roots:
-        if root.strip() in {"", ".", "/", "~"}:
-            reader.blame("roots", "names no directory of its own; give the full path of the directory", root)
+        if root.strip() in {"", ".", "/"} or root.startswith("~"):
+            reader.blame("roots", "must be the full path of a directory, or one below the project", root)
     target = Target(
         name=name,
         kind=kind,

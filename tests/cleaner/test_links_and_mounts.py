@@ -8,8 +8,9 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,56 +66,85 @@ def test_file_targets_follow_no_links_either(cache: Cache, outside: Path) -> Non
     assert cache.left() == {"sub", "link.png"}
 
 
+def add_task(root: Path, month: str, name: str) -> None:
+    """Make an expired task without walking into the links that the attack has laid."""
+    opened = [os.open(root, os.O_RDONLY)]
+    try:
+        for part in (month, name):
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=opened[-1])
+            opened.append(os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=opened[-1]))
+        opened.append(os.open("0.png", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, dir_fd=opened[-1]))
+        moment = time.time() - 3 * 86_400
+        for descriptor in reversed(opened[2:]):
+            os.utime(descriptor, (moment, moment))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_directory_swapped_for_a_link_during_the_run_leads_nowhere(cache: Cache, outside: Path, workers: int) -> None:
-    """A thread swaps task and month directories for links to the precious files and back, all the time."""
+    """A thread swaps task and month directories for old links to the precious files and back, all the time.
+
+    Some links stand for a while, so that a sweep that listed a directory finds a link when it comes to open it.
+    """
     for number in range(200):
         cache.task(f"{number % 4 + 1:02d}/t{number}", 3, files=1)
     stop = threading.Event()
     swaps = 0
 
     def swap(path: Path) -> bool:
-        aside = path.with_name(f"{path.name}-aside")
         try:
-            path.rename(aside)
+            path.rename(path.with_name(f"{path.name}-aside"))
             path.symlink_to(outside)
-            path.unlink()
-            aside.rename(path)
-        except OSError:  # the sweep was there first; leave the tree as it should be
-            if path.is_symlink():
-                path.unlink()
-            if aside.exists() and not path.exists():
-                aside.rename(path)
+            age(path, 900)
+        except OSError:  # the sweep was there first
             return False
         return True
 
+    def restore(path: Path) -> None:
+        try:
+            path.unlink()
+            path.with_name(f"{path.name}-aside").rename(path)
+        except OSError:
+            pass
+
     def attack() -> None:
         nonlocal swaps
+        standing: deque[Path] = deque()
         while not stop.is_set():
-            for month in ("01", "02", "03", "04"):
-                swaps += swap(cache.root / month)
+            for month in sorted(cache.root.iterdir()):
+                if swap(month):
+                    restore(month)
                 try:
-                    tasks = sorted((cache.root / month).iterdir())[:5]
+                    tasks = sorted(month.iterdir(), reverse=True)[:20]
                 except OSError:
                     continue
                 for task in tasks:
-                    swaps += swap(task)
+                    if not task.name.endswith("-aside") and not task.is_symlink() and swap(task):
+                        swaps += 1
+                        standing.append(task)
+                    if len(standing) > 10:
+                        restore(standing.popleft())
+        while standing:
+            restore(standing.popleft())
 
     attacker = threading.Thread(target=attack)
     attacker.start()
     try:
         deadline = time.monotonic() + 20
         sweeps = deleted = 0
-        while (sweeps < 5 or swaps < 50) and time.monotonic() < deadline:
+        while (sweeps < 10 or swaps < 200) and time.monotonic() < deadline:
             (report,) = sweep(replace(cache.target(), workers=workers), cache.run())
             sweeps, deleted = sweeps + 1, deleted + report.deleted_units
-            if sweeps % 4 == 0:
-                for number in range(40):
-                    cache.task(f"{number % 4 + 5:02d}/t{number}", 3, files=1)
+            for number in range(40):
+                with suppress(OSError):
+                    add_task(cache.root, f"{number % 4 + 1:02d}", f"t{sweeps}-{number}")
     finally:
         stop.set()
         attacker.join()
-    assert swaps >= 50, "the attack did not take place"
+    assert swaps >= 200, "the attack did not take place"
     assert deleted > 0, "the sweep did not take place"
     assert sorted(path.name for path in outside.iterdir()) == ["0.png", "1.png", "2.png"]
     assert all(path.read_text() == "precious" for path in outside.iterdir())

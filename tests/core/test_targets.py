@@ -64,7 +64,7 @@ def test_every_problem_is_reported_at_once_with_its_key() -> None:
     }
 
 
-@pytest.mark.parametrize("root", ["", "  ", ".", "/", "~"])
+@pytest.mark.parametrize("root", ["", "  ", ".", "/", "~", "~/cache"])
 def test_a_root_that_names_no_directory_of_its_own_is_a_problem(root: str) -> None:
     target, problems = target_from_table({"root": root}, key="t")
     assert target is None

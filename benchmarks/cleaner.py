@@ -1,0 +1,186 @@
+"""The cleaner against GNU find, on a tree that this benchmark makes.
+
+    python benchmarks/cleaner.py                     20,000 task directories, 100,000 files
+    python benchmarks/cleaner.py --files 500000      the full size
+    python benchmarks/cleaner.py --memory 5000000    peak memory only, dry run
+
+Every contender runs in a process of its own, interleaved, and all of them see trees that were made alike: one
+tree for what only reads, a new one for each deletion. Times are wall seconds of the whole process, the start of
+the interpreter included; ratios are medians of the ratios within each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+FILES_IN_TASK = 5
+DAY = 86_400
+
+SWEEP = """
+import resource, sys, time
+sys.path.insert(0, sys.argv[1])
+from dataclasses import replace
+from pathlib import Path
+from cleaner.roots import Boundaries
+from cleaner.sweep import Run, count_units, sweep
+from core.retention import RetentionPolicy
+from core.targets import images_target
+project, root, state, what, workers = sys.argv[1:]
+target = replace(images_target(root, RetentionPolicy(older_than_seconds=86400)), workers=int(workers))
+run = Run(Boundaries(Path(project), Path(state)), time.time(), dry_run=what != "delete", measure_all=what == "exact")
+if what == "fast":
+    print(*count_units(target, run))
+elif what == "nothing":
+    pass
+else:
+    (report,) = sweep(target, run)
+    assert report.ok, report.as_dict()
+    print(report.deleted_files, report.plan.entries)
+own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(max(own, children), file=sys.stderr)
+"""
+# What an operator would type: find compares whole days, so "+0" is "older than 24 hours".
+FIND = {
+    "exact": "find {root} -type f -printf '%s %T@\\n' | awk '{{s += $1; n++}} END {{print n, s}}'",
+    "plan": "find {root} -type f -mtime +0 -printf '%s\\n' | awk '{{s += $1; n++}} END {{print n, s}}'",
+    "delete": "find {root} -type f -mtime +0 -delete && find {root} -mindepth 1 -type d -empty -delete",
+}
+CONTENDERS = {
+    "exact statistics": ("exact", [("exact", 1)]),
+    "fast statistics": ("exact", [("fast", 1)]),
+    "dry run with sizes": ("plan", [("plan", 1), ("plan", 2)]),
+    "delete": ("delete", [("delete", 1), ("delete", 2)]),
+}
+BOUNDS = {
+    ("exact statistics", 1): 1.2,
+    ("fast statistics", 1): 0.2,
+    ("dry run with sizes", 1): 0.65,
+    ("dry run with sizes", 2): 0.5,
+    ("delete", 1): 0.65,
+    ("delete", 2): 0.5,
+}
+
+
+def make_tree(root: Path, files: int, content: bytes = b"x" * 200) -> None:
+    """Make task directories of five small files in twelve months, every second one expired."""
+    now = time.time()
+    for number in range(files // FILES_IN_TASK):
+        task = root / f"{number % 12 + 1:02d}" / str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
+        task.mkdir(parents=True)
+        moment = now - (3 * DAY if number // 12 % 2 else 5 * 3600)
+        for name in ("0.png", "1.png", "2.png", "3.png", "images.json"):
+            descriptor = os.open(task / name, os.O_CREAT | os.O_WRONLY, 0o644)
+            os.write(descriptor, content)
+            os.utime(descriptor, (moment, moment))
+            os.close(descriptor)
+        os.utime(task, (moment, moment))
+
+
+def timed(command: list[str]) -> tuple[float, int]:
+    """Run a command; return its wall seconds and the kilobytes that it printed on stderr, if it did."""
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{command}: {done.stderr}")
+    return seconds, int(done.stderr or 0)
+
+
+def ours(root: Path, state: Path, what: str, workers: int = 1) -> list[str]:
+    return [sys.executable, "-c", SWEEP, str(PROJECT), str(root), str(state), what, str(workers)]
+
+
+def describe(base: Path) -> str:
+    kind = subprocess.run(["stat", "-f", "-c", "%T", str(base)], capture_output=True, text=True, check=True).stdout
+    find = subprocess.run(["find", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    load = os.getloadavg()[0]
+    return (
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, file system {kind.strip()}, "
+        f"Python {platform.python_version()}, {find}, load {load:.1f}"
+    )
+
+
+def race(base: Path, files: int, rounds: int) -> None:
+    print(f"{files:,} files in {files // FILES_IN_TASK:,} task directories, half expired; {rounds} interleaved rounds")
+    print(f"{'':<22}{'workers':>8}{'find s':>9}{'ours s':>9}{'ratio':>8}{'bound':>8}")
+    state = base / "state"
+    state.mkdir()
+    shared = base / "read" / "img"
+    make_tree(shared, files)
+    for title, (find_key, runs) in CONTENDERS.items():
+        deletes = find_key == "delete"
+        seconds: dict[str, list[float]] = {name: [] for name in ("find", *(str(workers) for _, workers in runs))}
+        for number in range(rounds):
+            # Each contender is first in turn: what runs first after a tree was made meets a busier disk.
+            order: list[tuple[str, str, int]] = [("find", find_key, 0), *((str(each[1]), *each) for each in runs)]
+            order = order[number % len(order) :] + order[: number % len(order)]
+            trees = {}
+            for name, _, _ in order:
+                trees[name] = base / f"delete-{name}" / "img" if deletes else shared
+                if deletes:
+                    make_tree(trees[name], files)
+            if deletes:
+                os.sync()
+            for name, what, workers in order:
+                root = trees[name]
+                command = (
+                    ["sh", "-c", FIND[what].format(root=root)] if name == "find" else ours(root, state, what, workers)
+                )
+                seconds[name].append(timed(command)[0])
+            for tree in trees.values():
+                if deletes:
+                    shutil.rmtree(tree.parent)
+        for _, workers in runs:
+            ratios = [mine / find for mine, find in zip(seconds[str(workers)], seconds["find"], strict=True)]
+            find_s, mine_s = statistics.median(seconds["find"]), statistics.median(seconds[str(workers)])
+            bound = BOUNDS[title, workers]
+            print(
+                f"{title:<22}{workers:>8}{find_s:>9.2f}{mine_s:>9.2f}{statistics.median(ratios):>8.2f}{bound:>8.2f}",
+                flush=True,
+            )
+
+
+def memory(base: Path, files: int) -> None:
+    state, root = base / "state", base / "memory" / "img"
+    state.mkdir(exist_ok=True)
+    make_tree(root, files, content=b"")  # five million blocks would only fill the disk
+    _, empty = timed(ours(root, state, "nothing"))
+    for what in ("plan", "exact", "delete"):
+        seconds, kilobytes = timed(ours(root, state, what))
+        print(
+            f"peak memory over the loaded interpreter at {files:,} files, {what}: "
+            f"{(kilobytes - empty) / 1024:.1f} MB ({seconds:.1f} s)",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=int, metavar="FILES", help="only measure peak memory, on this many files")
+    parser.add_argument("--directory", type=Path, help="where to make the trees; default: the temporary directory")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cleaner-bench-", dir=options.directory) as name:
+        base = Path(name)
+        print(describe(base))
+        if options.memory:
+            memory(base, options.memory)
+        else:
+            race(base, options.files, options.rounds)
+            memory(base, options.files)
+
+
+if __name__ == "__main__":
+    main()
