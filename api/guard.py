@@ -2,7 +2,7 @@
 
 A browser on this machine can be made to send requests by any page it shows: such a page is stopped by the
 Host list (DNS rebinding) and by ``Sec-Fetch-Site`` (a form or script of another site). Requests that change
-something are taken from this machine only.
+something are taken from this machine only, under a name that is its own.
 """
 
 from __future__ import annotations
@@ -60,16 +60,20 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").rsplit("@", 1)[-1]
-        if is_loopback(self._host) and not is_loopback(_without_port(host)):
+        host = _without_port(headers.get(b"host", b"").decode("latin-1").rsplit("@", 1)[-1])
+        if is_loopback(self._host) and not is_loopback(host):
             return 421, f"this service listens on {self._host} and is not called {host[:200]!r}"
         if scope["method"] in _SAFE_METHODS:
             return None
         if headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
             return 403, "a page of another site may not do this"
-        client = scope.get("client")
-        if client is None or not is_loopback(client[0]):
+        client, own = scope.get("client"), scope.get("server")
+        # A connection from an address to itself never left this machine.
+        if client is None or not (is_loopback(client[0]) or (own is not None and client[0] == own[0])):
             return 403, "requests that change something are only taken from this machine (127.0.0.1)"
+        # Every name may look where HOST is no loopback address, but a rebound one comes from this machine's browser.
+        if not is_loopback(host) and (own is None or host != own[0]):
+            return 403, f"use 127.0.0.1 for requests that change something, not {host[:200]!r}"
         return None
 
 
@@ -81,9 +85,12 @@ def _without_port(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a name or address is this machine's own."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    # A listener on :: sees IPv4 as ::ffff:127.0.0.1, which Python before 3.13 does not call loopback.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -37,12 +37,15 @@ class Service:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return ask(f"http://127.0.0.1:{self.port}{path}", method, named)
 
-    def raw(self, request: bytes, *, to: str = "127.0.0.1", source: str | None = None) -> tuple[int, str]:
+    def raw(
+        self, request: bytes, *, to: str = "127.0.0.1", source: str | None = None, half_close: bool = False
+    ) -> tuple[int, str]:
         """Send bytes as they are; return the status (0 for a connection closed without one) and the whole answer."""
         address = (source, 0) if source else None
         with socket.create_connection((to, self.port), 10, source_address=address) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
             answer = b""
             while chunk := connection.recv(65536):
                 answer += chunk
