@@ -43,7 +43,7 @@ def standalone() -> None:
 
 def generate() -> None:
     """Generate an image; expired ones are cleaned first, and a failing clean never stops the generation."""
-    from client.comfyui_client import ComfyUIClient  # type: ignore[import-not-found]
+    from client.comfyui_client import ComfyUIClient
 
     client = ComfyUIClient()
     prompt_id = client.generate_image(prompt="a beautiful landscape", width=512, height=512)
