@@ -16,8 +16,8 @@ from .conftest import MAIN, SETTINGS, SOURCE, Project, wait_for
 
 pytestmark = pytest.mark.needs_root
 
-# Everything mounted here vanishes with the mount namespace. /srv/keeper is the project: the service could not
-# see one below /tmp.
+# What this system would do at boot (clean /tmp, say) is masked. Everything that is mounted vanishes with the
+# namespace. /srv/keeper is the project: the service could not see one below /tmp.
 BOOT = """\
 set -e
 mount --make-rprivate /
@@ -29,11 +29,10 @@ mount -t proc proc proc
 mount --rbind /dev dev
 mount -t sysfs sysfs sys
 mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs tmp
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 rm -rf etc/systemd/system
 mkdir -p etc/systemd/system/cache_checker.service.d srv old
-ln -s /dev/null etc/systemd/system/systemd-tmpfiles-setup.service
+for wanted in lib/systemd/system/*.wants/*; do ln -sf /dev/null "etc/systemd/system/${{wanted##*/}}"; done
 printf '[Unit]\\nDescription=An almost empty system\\n' > etc/systemd/system/box.target
 printf '[Service]\\nRestartSec=100ms\\nWatchdogSec=3\\n' > etc/systemd/system/cache_checker.service.d/hurry.conf
 cp -rL {project} srv/keeper
