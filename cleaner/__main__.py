@@ -200,7 +200,7 @@ def _confirmed(planned: list[SweepReport]) -> bool:
         return True
     freed = size_text(sum(report.freed_bytes for report in planned))
     try:
-        answer = input(f"Delete {units:,} units, {freed}? / 确认删除 {units:,} 项？ [y/N] ")
+        answer = input(f"Delete {units:,} and free {freed}? / 确认删除 {units:,} 项？ [y/N] ")
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes", "是")

@@ -46,9 +46,10 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
     if not report.missing:
         going = say("would delete", "将删除") if report.dry_run else say("deleted", "已删除")
         lines.append(
-            f"  {going} {report.deleted_units:,} {say('units', '项')} "
-            f"({report.deleted_files:,} {say('files', '个文件')}, {report.deleted_dirs:,} "
-            f"{say('directories', '个目录')}), {say('freeing', '释放')} {size_text(report.freed_bytes)}"
+            f"  {going} {_counted(report.deleted_units, 'unit', chinese)} "
+            f"({_counted(report.deleted_files, 'file', chinese)}, "
+            f"{_counted(report.deleted_dirs, 'directory', chinese)}), "
+            f"{say('freeing', '释放')} {size_text(report.freed_bytes)}"
             + ("" if report.dry_run else f", {report.duration_seconds:.1f} s")
         )
         if report.trashed_units:
@@ -78,6 +79,18 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
     if report.stopped:
         lines.append(say("  stopped before the end", "  未完成，提前停止"))
     return lines
+
+
+_NOUNS = {
+    "unit": ("unit", "units", "项"),
+    "file": ("file", "files", "个文件"),
+    "directory": ("directory", "directories", "个目录"),
+}
+
+
+def _counted(count: int, noun: str, chinese: bool) -> str:
+    singular, plural, chinese_noun = _NOUNS[noun]
+    return f"{count:,} {chinese_noun if chinese else singular if count == 1 else plural}"
 
 
 def _reason_lines(report: SweepReport, chinese: bool) -> Iterable[str]:
@@ -113,15 +126,14 @@ def _trouble_lines(title: str, troubles: Troubles) -> Iterable[str]:
 def info_lines(info: dict[str, int], report: SweepReport | None, days: float, *, chinese: bool = False) -> list[str]:
     """Given the numbers of ``get_cache_info``, return them for a person."""
     where = f"{report.target}: {printable(report.root)}" if report is not None else ""
-    old = f"older than {days:g} days" if not chinese else f"超过 {days:g} 天"
-    total = "total" if not chinese else "总计"
-    files, directories = ("files", "directories") if not chinese else ("个文件", "个目录")
-    lines = [
-        where,
-        f"  {total}: {info['total_files']:,} {files}, {info['total_dirs']:,} {directories}, "
-        f"{size_text(info['total_size'])}",
-        f"  {old}: {info['old_files']:,} {files}, {info['old_dirs']:,} {directories}, {size_text(info['old_size'])}",
-    ]
+    old = f"older than {days:g} {'day' if days == 1 else 'days'}" if not chinese else f"超过 {days:g} 天"
+
+    def line(title: str, which: str) -> str:
+        files = _counted(info[f"{which}_files"], "file", chinese)
+        directories = _counted(info[f"{which}_dirs"], "directory", chinese)
+        return f"  {title}: {files}, {directories}, {size_text(info[f'{which}_size'])}"
+
+    lines = [where, line("总计" if chinese else "total", "total"), line(old, "old")]
     if report is not None:
         freed = "deleting them would free on disk" if not chinese else "删除后磁盘可释放"
         lines.append(f"  {freed}: {size_text(report.freed_bytes)}")

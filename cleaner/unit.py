@@ -27,7 +27,12 @@ class Inspection(NamedTuple):
 
     entry: Entry
     files: list[tuple[str, os.stat_result]] | None
-    inodes: Collection[int]
+    inodes_below: Collection[int] = ()
+
+    @property
+    def inodes(self) -> Collection[int]:
+        """The inodes of all files in it."""
+        return self.inodes_below if self.files is None else [status.st_ino for _, status in self.files]
 
 
 def chunks(descriptor: int, *, stable: bool = True) -> Iterator[list[os.DirEntry[str]]]:
@@ -55,15 +60,14 @@ def inspect(
     blocks = apparent_bytes = 0
     kept = False
     files: list[tuple[str, os.stat_result]] = []
-    inodes: list[int] = []
     nested = False
     with os.scandir(descriptor) as entries:
-        for each in entries:
+        for each in islice(entries, _REMEMBERED + 1):
             try:
                 status = each.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if status.st_mode & _FORMAT == _DIRECTORY or len(files) >= _REMEMBERED:
+            if status.st_mode & _FORMAT == _DIRECTORY:
                 nested = True
                 break
             if status.st_nlink == 1:
@@ -74,15 +78,16 @@ def inspect(
             if name == keep_file:
                 kept = True
             apparent_bytes += status.st_size
-            inodes.append(status.st_ino)
             files.append((name, status))
-    if nested:  # only now: two listings of one descriptor share their position in the directory
+    if (
+        nested or len(files) > _REMEMBERED
+    ):  # only now: two listings of one descriptor share their position in the directory
         return _inspect_deep(descriptor, path, directory, keep_file, stable=stable)
     # A directory's ctime is when the last file came into it, whatever mtime that file brought along.
     arrived = 0.0 if directory is None else directory.st_ctime
     if newest < OLDEST_CREDIBLE_TIME:
         newest = age_time(newest, arrived)
-    return Inspection(Entry(path, newest, arrived, blocks * 512, apparent_bytes, len(files), 1, kept), files, inodes)
+    return Inspection(Entry(path, newest, arrived, blocks * 512, apparent_bytes, len(files), 1, kept), files)
 
 
 def _inspect_deep(

@@ -106,7 +106,7 @@ def test_info_and_stats_are_one(cache: Cache) -> None:
     shown = run(cache, "--info", "--days", "1")
     assert shown.returncode == 0
     assert "total: 6 files, 2 directories, 4.0 kB" in shown.stdout
-    assert "older than 1 days: 3 files, 1 directories, 2.0 kB" in shown.stdout
+    assert "older than 1 day: 3 files, 1 directory, 2.0 kB" in shown.stdout
     assert run(cache, "--stats", "--days", "1").stdout == shown.stdout
     chinese = run(cache, "--info", LC_ALL="zh_CN.UTF-8").stdout
     assert "总计: 6 个文件" in chinese
@@ -124,7 +124,7 @@ def test_a_dry_run_lists_what_would_go_and_why_and_deletes_nothing(cache: Cache)
     before = cache.left()
     shown = run(cache, "--dry-run", "--days", "1")
     assert shown.returncode == 0
-    assert "would delete 1 units (3 files, 2 directories)" in shown.stdout
+    assert "would delete 1 unit (3 files, 2 directories)" in shown.stdout
     assert re.search(r"3\.0 d .* older_than +11/old", shown.stdout)
     assert re.search(r"keep +1 +- +not old enough", shown.stdout)
     assert cache.left() == before
@@ -137,7 +137,7 @@ def test_without_a_terminal_the_guides_command_cleans_unasked(cache: Cache) -> N
     half_expired(cache)
     done = run(cache, "--days", "1")
     assert done.returncode == 0
-    assert "deleted 1 units (3 files, 2 directories)" in done.stdout
+    assert "deleted 1 unit (3 files, 2 directories)" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert "11" not in cache.left()
 
@@ -163,7 +163,7 @@ def test_on_a_terminal_a_deletion_asks_with_its_numbers(cache: Cache, answer: st
         while b"[y/N]" not in shown:
             assert select.select([ours], [], [], max(0.0, deadline - time.monotonic()))[0], shown
             shown += os.read(ours, 65536)
-        assert b"Delete 1 units, " in shown
+        assert b"Delete 1 and free " in shown
         assert "11/old" in cache.left()
         os.write(ours, answer.encode() + b"\n")
         assert child.wait(20) == (0 if goes else 1)
@@ -247,11 +247,11 @@ def test_trash_and_workers_are_options_of_the_command_line(cache: Cache) -> None
 def test_the_scheduler_runs_once_and_in_dry_run(cache: Cache) -> None:
     half_expired(cache)
     dry = run(cache, "--days", "1", "--dry-run", module="cleaner.scheduler")
-    assert (dry.returncode, "would delete 1 units" in dry.stdout) == (0, True)
+    assert (dry.returncode, "would delete 1 unit" in dry.stdout) == (0, True)
     assert "11/old" in cache.left()
     assert not (cache.state / STAMP_NAME).exists()
     once = run(cache, "--days", "1", "--run-once", module="cleaner.scheduler")
-    assert (once.returncode, "deleted 1 units" in once.stdout) == (0, True)
+    assert (once.returncode, "deleted 1 unit" in once.stdout) == (0, True)
     assert "11/old" not in cache.left()
     assert run(cache, "--time", "25:00", module="cleaner.scheduler").returncode == 2
 
