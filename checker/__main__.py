@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,15 +19,10 @@ def main(arguments: list[str]) -> int:
     """Return the exit code: 0 all loaded, 1 something is not, 2 bad usage, 78 settings that cannot be used."""
     options = cli.parser().parse_args(arguments)
     try:
-        if options.command == "workflow" and options.on is None:
-            return cli.lint_file(options.file, sys.stdout, as_json=options.json)
-        settings = config.load(ROOT)
-        if options.command == "workflow":
-            from runtime.own_fleet import ask_about
-
-            name = cli.the_one(settings.servers, options.on)
-            return cli.lint_file(options.file, sys.stdout, as_json=options.json, ask=ask_about(settings, name))
-        return _run(options, settings)
+        code = _command(options)
+        # Here, where a reader that has gone away is caught.
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG
@@ -36,8 +32,27 @@ def main(arguments: list[str]) -> int:
     except CacheKeeperError as error:
         print(error, file=sys.stderr)
         return cli.EXIT_NOT_LOADED
+    except BrokenPipeError:
+        # ``why … | head``: the reader has enough. Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return cli.EXIT_OK
+    except OSError as error:
+        print(f"cannot run: {error}", file=sys.stderr)
+        return cli.EXIT_NOT_LOADED
     except KeyboardInterrupt:
         return 130
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.command == "workflow" and options.on is None:
+        return cli.lint_file(options.file, sys.stdout, as_json=options.json)
+    settings = config.load(ROOT)
+    if options.command == "workflow":
+        from runtime.own_fleet import ask_about
+
+        name = cli.the_one(settings.servers, options.on)
+        return cli.lint_file(options.file, sys.stdout, as_json=options.json, ask=ask_about(settings, name))
+    return _run(options, settings)
 
 
 def _run(options: argparse.Namespace, settings: config.Settings) -> int:
@@ -54,7 +69,7 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
         if options.command == "pause":
             print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
         else:
-            print(cli.resume(journal, settings.servers, options.servers))
+            print(cli.resume(journal, settings.servers, options.servers, time.time()))
         return cli.EXIT_OK
     names = cli.chosen(settings.servers, options.servers)
     dry_run = getattr(options, "dry_run", False)

@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -19,6 +20,8 @@ from core.model import Event, Pause, State
 from core.workflow import Finding, Graph, lint, read_graph, stored_keys
 
 EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
+MOST_EVENTS = 10_000
+LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 _STEPS_PER_EVENT = 5
 _SETTLED = frozenset({State.LOADED, State.FAILED, State.UNREACHABLE, State.PAUSED, State.UNKNOWN})
 
@@ -40,6 +43,7 @@ class Journal(Protocol):
 
     def pause(self, pause: Pause) -> None: ...
     def resume(self, name: str) -> bool: ...
+    def pauses(self, now: float) -> dict[str, Pause]: ...
     def events(
         self, *, server: str | None = None, since: float | None = None, until: float | None = None, newest: int = 100
     ) -> list[Event]: ...
@@ -81,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     why = add("why", "why was a server (not) warmed / 查看原因", servers="")
     why.add_argument("server", metavar="SERVER")
     why.add_argument("--at", metavar="TIME", help="10:03 or 2026-02-17 10:03:00, local; default now / 时间，默认现在")
-    why.add_argument("--last", type=int, default=10, metavar="N", help="events shown (10) / 显示的事件数")
+    why.add_argument("--last", type=_count, default=10, metavar="N", help="events shown (10) / 显示的事件数")
     why.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     workflow = commands.add_parser("workflow", help="look at a workflow file / 检查工作流文件")
     lint_command = workflow.add_subparsers(dest="workflow_command", required=True).add_parser(
@@ -91,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
     lint_command.add_argument("--on", metavar="SERVER", help="its classes, files and LRU sizes too / 同时对照该服务器")
     lint_command.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     return top
+
+
+def _count(text: str) -> int:
+    """Given a number of events as typed, return it; raises ArgumentTypeError."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_EVENTS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_EVENTS}")
+    return int(text)
 
 
 # -- which servers -------------------------------------------------------------------------------------------
@@ -154,20 +165,22 @@ def warm(
     follow: Callable[[], None] | None,
 ) -> int:  # fmt: skip
     """Ask for a warm-up of the named servers; ``follow`` waits for its end. Return as ``check`` does."""
-    known = {each["set"] for row in fleet.details() if row["name"] in set(names) for each in row["sets"]}
+    sets = {row["name"]: {each["set"] for each in row["sets"]} for row in fleet.details() if row["name"] in set(names)}
+    known = set().union(*sets.values())
     if set_name is not None and set_name not in known:
         raise UsageError(f"there is no warm-up set {set_name!r}; there are: {', '.join(sorted(known))}")
     for name in names:
-        fleet.warm(name, set_name, force=force)
+        if set_name is None or set_name in sets[name]:
+            fleet.warm(name, set_name, force=force)
     if follow is not None:
         follow()
     return show_status(fleet, names, out, as_json=as_json)
 
 
 def settled(row: dict[str, Any], set_name: str | None) -> bool:
-    """Whether a server's warm-up has come to an end, good or bad."""
+    """Whether a server's warm-up has come to an end, good or bad, or cannot come for want of a workflow."""
     return all(
-        each["state"] in _SETTLED and each["prompt_id"] is None
+        (each["state"] in _SETTLED or each["rule"] == "no_workflow") and each["prompt_id"] is None
         for each in row["sets"]
         if set_name in (None, each["set"])
     )
@@ -182,10 +195,17 @@ def pause(journal: Journal, servers: Sequence[Server], wished: Sequence[str], du
     return f"Paused {', '.join(wished)} {end}. 已暂停。"
 
 
-def resume(journal: Journal, servers: Sequence[Server], wished: Sequence[str]) -> str:
-    """End pauses; return what to tell."""
-    ended = [name for name in _names_or_groups(servers, wished) if journal.resume(name)]
-    return f"Resumed {', '.join(ended)}. 已恢复。" if ended else "Nothing was paused. 没有暂停的服务器。"
+def resume(journal: Journal, servers: Sequence[Server], wished: Sequence[str], now: float) -> str:
+    """End pauses; return what to tell. ``now`` is UTC seconds."""
+    names = _names_or_groups(servers, wished)
+    if "all" in wished:
+        names += dict.fromkeys(server.group.name for server in servers)
+    in_force = journal.pauses(now)
+    ended = [name for name in names if journal.resume(name) and name in in_force]
+    told = f"Resumed {', '.join(ended)}. 已恢复。" if ended else "Nothing was paused. 没有暂停的服务器。"
+    groups = dict.fromkeys(server.group.name for server in servers if server.name in names)
+    still = [group for group in groups if group in in_force and group not in ended]
+    return told if not still else f"{told} Still paused as a group 仍按分组暂停: {', '.join(still)}."
 
 
 def _names_or_groups(servers: Sequence[Server], wished: Sequence[str]) -> list[str]:
@@ -204,7 +224,7 @@ def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, a
     """
     events = journal.events(server=server, until=at, newest=newest if as_json else newest * _STEPS_PER_EVENT)
     if as_json:
-        json.dump({"server": server, "events": [event.__dict__ for event in events]}, out, ensure_ascii=False, indent=2)
+        json.dump({"server": server, "events": [asdict(event) for event in events]}, out, ensure_ascii=False, indent=2)
         out.write("\n")
         return EXIT_OK
     several = len({event.set_name for event in events}) > 1
@@ -245,7 +265,7 @@ def lint_file(
     if as_json:
         document = {
             "keys": [{"key": each.key, "tag": each.tag, "node": each.node_id} for each in keys],
-            "findings": [finding.__dict__ for finding in findings],
+            "findings": [asdict(finding) for finding in findings],
         }
         json.dump(document, out, ensure_ascii=False, indent=2)
         out.write("\n")
@@ -265,11 +285,12 @@ def lint_file(
 
 
 def seconds_of(duration: str) -> float:
-    """Given 90, 30m, 2h or 3d, return seconds; raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration.strip())
-    if not match or float(match[1]) <= 0:
-        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    """Given 90, 30m, 2h or 3d, return seconds; raises UsageError. Ten years is the most that a clock can add."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", duration.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if not 0 < seconds <= LONGEST_PAUSE_SECONDS:
+        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d (3650d at most)")
+    return seconds
 
 
 def moment(text: str | None, now: float) -> float:

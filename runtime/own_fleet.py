@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from checker import view
@@ -21,6 +21,10 @@ from core.workflow import Graph
 from runtime.numbers import limits, policy
 from store.journal import Journal
 
+if TYPE_CHECKING:
+    # Imported where it is used: a command without a daemon need not pay for it.
+    import requests
+
 NO_DAEMON = "The daemon is not running; this command asks the servers itself. 守护进程未运行，由本命令直接检测。"
 NO_DAEMON_STATUS = "The daemon is not running; this is what was last recorded. 守护进程未运行，以下为最后记录。"
 
@@ -33,6 +37,7 @@ def connect(settings: Settings, names: Sequence[str], *, acting: bool, dry_run: 
     """
     daemon = None if dry_run else DaemonFleet.reach(settings)
     if daemon is not None:
+        daemon.refuse_unknown(names)
         yield daemon, ""
         return
     with OwnFleet(settings, names, dry_run=dry_run) as own:
@@ -71,10 +76,21 @@ class DaemonFleet:
 
         base = settings.page.removesuffix("/status")
         try:
-            answer = requests.get(f"{base}/healthz", timeout=5)
+            with _past_any_proxy() as session:
+                answer = session.get(f"{base}/healthz", timeout=5)
             return cls(base) if "last_poll" in answer.json() else None
         except (requests.RequestException, ValueError, TypeError):
             return None
+
+    def refuse_unknown(self, names: Sequence[str]) -> None:
+        """Raise CacheKeeperError when the daemon, which has the fleet of its last reload, lacks one of these."""
+        known = {row["name"] for row in self._ask("GET", "/api/status")["servers"]}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise CacheKeeperError(
+                f"the daemon at {self._base} does not know {', '.join(unknown[:10])}: it has another configuration; "
+                "let it reload (SIGHUP) or restart it 请重新加载或重启守护进程: python daemon.py restart"
+            )
 
     def details(self) -> list[dict[str, Any]]:
         servers = self._ask("GET", "/api/detailed_status")["servers"]
@@ -95,13 +111,23 @@ class DaemonFleet:
         import requests
 
         try:
-            answer = requests.request(method, self._base + path, timeout=90)
+            with _past_any_proxy() as session:
+                answer = session.request(method, self._base + path, timeout=90)
             document = answer.json()
         except (requests.RequestException, ValueError) as error:
             raise CacheKeeperError(f"the daemon does not answer: {error}") from None
         if answer.status_code != 200 or not isinstance(document, dict):
             raise CacheKeeperError(f"the daemon refused: {document}")
         return document
+
+
+def _past_any_proxy() -> requests.Session:
+    """A proxy for the outside world (HTTP_PROXY) does not know this machine's loopback."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 class OwnFleet:

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     requirements = ROOT / arguments[0]
     with _one_at_a_time():
         stamp = VENV / f".installed-{requirements.stem}"
-        wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+        wanted = fingerprint(requirements)
         if stamp.exists() and stamp.read_text() == wanted and _works():
             return 0
         if not _works():
@@ -48,6 +48,11 @@ def main(arguments: list[str]) -> int:
         # Written last: without it, whatever is there is half made.
         stamp.write_text(wanted)
     return 0
+
+
+def fingerprint(requirements: Path) -> str:
+    """Return what the stamp of an installation says: these packages, for this Python."""
+    return hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
 
 
 def _works() -> bool:

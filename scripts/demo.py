@@ -33,6 +33,11 @@ def main() -> int:
         servers += [word for word in line.split() if word.startswith("http://")]
         if len(servers) >= 6:
             break
+    if not servers:
+        print("The simulated fleet did not start; see above. 模拟服务器未能启动。", file=sys.stderr)
+        return 1
+    # An empty fleet: the user's own fleet.toml names real servers, which are none of the demo's business.
+    (DATA / "fleet.toml").touch()
     port = _free_port(8000)
     print(f"Simulated servers: {' '.join(servers)}")
     print(f"Open http://127.0.0.1:{port}/status and watch; stop with Ctrl-C. 打开网页查看；按 Ctrl-C 停止。")
@@ -42,7 +47,7 @@ def main() -> int:
         "SERVERS": ",".join(servers),
         "WORKFLOW_PATH": str(ROOT / "examples" / "warmup.json"),
         "IMAGE_CACHE_DIR": str(DATA / "img"),
-        "FLEET_FILE": "fleet.toml",
+        "FLEET_FILE": str(DATA / "fleet.toml"),
         "CHECK_INTERVAL_SECONDS": "5",
         "PORT": str(port),
         "HOST": "127.0.0.1",

@@ -9,6 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.workspace import Workspace, workspace_in
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """A project directory of its own; every process that was started in it is gone at the end."""
+    with workspace_in(tmp_path) as workspace:
+        yield workspace
+
 
 class SmallDisk:
     """A file system of its own, small enough to be filled at once."""
