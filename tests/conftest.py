@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run the tests that can be against this ComfyUI with Inspire Pack too; clears its caches",
     )
+    parser.addoption(
+        "--real-comfyui-restart",
+        default=None,
+        metavar="COMMAND",
+        help="a shell command that restarts that ComfyUI, and returns",
+    )
 
 
 @pytest.fixture
