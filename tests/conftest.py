@@ -1,13 +1,19 @@
-"""Fixtures that several packages' tests share."""
+"""What more than one directory of tests needs."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.small_disk import SmallDisk, mounted
+from tests.workspace import Workspace, workspace_in
+
+# The same examples at every run, however slow the machine: a suite that is green stays so. Nothing is written.
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
 
 from tests.workspace import Workspace, workspace_in
 
@@ -19,34 +25,28 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield workspace
 
 
-class SmallDisk:
-    """A file system of its own, small enough to be filled at once."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-comfyui",
+        default=None,
+        metavar="URL",
+        help="run the tests that can be against this ComfyUI with Inspire Pack too; clears its caches",
+    )
+    parser.addoption(
+        "--real-comfyui-restart",
+        default=None,
+        metavar="COMMAND",
+        help="a shell command that restarts that ComfyUI, and returns",
+    )
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
 
-    def fill(self) -> None:
-        with self._filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 512)
-            except OSError:
-                return
-
-    def free(self) -> None:
-        self._filler.unlink()
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with workspace_in(tmp_path) as workspace:
+        yield workspace
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk of 512 KiB; skipped without the right to mount one."""
-    path = tmp_path / "small-disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs root and the right to mount a small file system")
-    try:
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
+    with mounted(tmp_path / "small-disk") as disk:
+        yield disk

@@ -9,7 +9,7 @@ import pytest
 from core.model import State
 from examples.fake_comfyui import FakeServer
 from tests.checker.harness import RunningChecker, server_of, set_of, warmup_of
-from tests.conftest import SmallDisk
+from tests.small_disk import SmallDisk
 
 WARMUP = warmup_of("clip", "vae")
 

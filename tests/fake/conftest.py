@@ -13,15 +13,6 @@ from tests.fake.contract import Comfy, Graph, image, save
 SHIPPED_SETTINGS = b"ckpt: 5\nlatent: 100\nimage: 100"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--real-comfyui",
-        default=None,
-        metavar="URL",
-        help="run the contract suite against this ComfyUI 0.3.64 with Inspire Pack too; clears its caches",
-    )
-
-
 def _slow_fake(number: int) -> Graph:
     sleep = {"class_type": "FakeSleep", "inputs": {"seconds": 0.4, "nonce": number}}
     return {"1": sleep, "2": {"class_type": "FakeSleep", "inputs": {"seconds": 0.4, "second": number}}}

@@ -13,7 +13,7 @@ from core.model import Event, OpenSubmission, Outcome, Pause, State
 from core.workflow import Key
 from store.database import connect
 from store.journal import Journal
-from tests.conftest import SmallDisk
+from tests.small_disk import SmallDisk
 
 
 @pytest.fixture
