@@ -15,8 +15,6 @@ from tests.workspace import Workspace, workspace_in
 settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
 
-from tests.workspace import Workspace, workspace_in
-
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
@@ -38,12 +36,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="COMMAND",
         help="a shell command that restarts that ComfyUI, and returns",
     )
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with workspace_in(tmp_path) as workspace:
-        yield workspace
 
 
 @pytest.fixture
