@@ -16,8 +16,8 @@ EXIT_CANNOT_CREATE = 73
 """EX_CANTCREAT of sysexits.h: CACHE_DIR cannot be made or written."""
 
 POLL_SECONDS = 0.03
-STRANGER_PATIENCE_SECONDS = 5.0
-"""A starter writes its PID within some 100 ms of taking the lock; one that never does is a stranger."""
+STRANGER_PATIENCE_SECONDS = 10.0
+"""A starter writes its PID some 100 ms after taking the lock, seconds on a busy machine; else it is a stranger."""
 
 Say = Callable[[str], None]
 

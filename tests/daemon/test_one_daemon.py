@@ -7,12 +7,15 @@ import os
 import re
 import signal
 
+import pytest
+
 from .conftest import Project, is_alive, wait_for
 
 ROUNDS = 10
 STARTS = 50
 
 
+@pytest.mark.timeout(300)  # 500 starts, each of which is a Python of its own
 def test_of_fifty_parallel_starts_one_runs_and_the_others_say_so(project: Project) -> None:
     project.settings["STOP_GRACE_SECONDS"] = "20"
     for number in range(1, ROUNDS + 1):
