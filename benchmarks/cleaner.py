@@ -6,7 +6,7 @@
 
 Every contender runs in a process of its own, interleaved, and all of them see trees that were made alike: one
 tree for what only reads, a new one for each deletion. Times are wall seconds of the whole process, the start of
-the interpreter included; ratios are medians of the ratios within each round.
+the interpreter included; ratios are medians of the ratios within each round, CPU is the ratio of user and system time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES_IN_TASK = 5
@@ -87,14 +89,23 @@ def make_tree(root: Path, files: int, content: bytes = b"x" * 200) -> None:
         os.utime(task, (moment, moment))
 
 
-def timed(command: list[str]) -> tuple[float, int]:
-    """Run a command; return its wall seconds and the kilobytes that it printed on stderr, if it did."""
-    began = time.perf_counter()
+class Measured(NamedTuple):
+    """One run of a command. ``cpu_seconds`` is user and system time, which a busy machine distorts least."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_kilobytes: int
+
+
+def timed(command: list[str]) -> Measured:
+    """Run a command to its end; the peak is what it printed on stderr, if it did."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr}")
-    return seconds, int(done.stderr or 0)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(wall, cpu, int(done.stderr or 0))
 
 
 def ours(root: Path, state: Path, what: str, workers: int = 1) -> list[str]:
@@ -113,14 +124,14 @@ def describe(base: Path) -> str:
 
 def race(base: Path, files: int, rounds: int) -> None:
     print(f"{files:,} files in {files // FILES_IN_TASK:,} task directories, half expired; {rounds} interleaved rounds")
-    print(f"{'':<22}{'workers':>8}{'find s':>9}{'ours s':>9}{'ratio':>8}{'bound':>8}")
+    print(f"{'':<20}{'workers':>8}{'find s':>9}{'ours s':>9}{'ratio':>8}{'bound':>8}{'CPU':>8}")
     state = base / "state"
     state.mkdir()
     shared = base / "read" / "img"
     make_tree(shared, files)
     for title, (find_key, runs) in CONTENDERS.items():
         deletes = find_key == "delete"
-        seconds: dict[str, list[float]] = {name: [] for name in ("find", *(str(workers) for _, workers in runs))}
+        results: dict[str, list[Measured]] = {name: [] for name in ("find", *(str(workers) for _, workers in runs))}
         for number in range(rounds):
             # Each contender is first in turn: what runs first after a tree was made meets a busier disk.
             order: list[tuple[str, str, int]] = [("find", find_key, 0), *((str(each[1]), *each) for each in runs)]
@@ -137,17 +148,19 @@ def race(base: Path, files: int, rounds: int) -> None:
                 command = (
                     ["sh", "-c", FIND[what].format(root=root)] if name == "find" else ours(root, state, what, workers)
                 )
-                seconds[name].append(timed(command)[0])
+                results[name].append(timed(command))
             for tree in trees.values():
                 if deletes:
                     shutil.rmtree(tree.parent)
         for _, workers in runs:
-            ratios = [mine / find for mine, find in zip(seconds[str(workers)], seconds["find"], strict=True)]
-            find_s, mine_s = statistics.median(seconds["find"]), statistics.median(seconds[str(workers)])
+            pairs = list(zip(results[str(workers)], results["find"], strict=True))
+            wall = statistics.median(mine.wall_seconds / find.wall_seconds for mine, find in pairs)
+            cpu = statistics.median(mine.cpu_seconds / find.cpu_seconds for mine, find in pairs)
+            find_s = statistics.median(find.wall_seconds for _, find in pairs)
+            mine_s = statistics.median(mine.wall_seconds for mine, _ in pairs)
             bound = BOUNDS[title, workers]
             print(
-                f"{title:<22}{workers:>8}{find_s:>9.2f}{mine_s:>9.2f}{statistics.median(ratios):>8.2f}{bound:>8.2f}",
-                flush=True,
+                f"{title:<20}{workers:>8}{find_s:>9.2f}{mine_s:>9.2f}{wall:>8.2f}{bound:>8.2f}{cpu:>8.2f}", flush=True
             )
 
 
@@ -155,12 +168,12 @@ def memory(base: Path, files: int) -> None:
     state, root = base / "state", base / "memory" / "img"
     state.mkdir(exist_ok=True)
     make_tree(root, files, content=b"")  # five million blocks would only fill the disk
-    _, empty = timed(ours(root, state, "nothing"))
+    empty = timed(ours(root, state, "nothing")).peak_kilobytes
     for what in ("plan", "exact", "delete"):
-        seconds, kilobytes = timed(ours(root, state, what))
+        measured = timed(ours(root, state, what))
         print(
             f"peak memory over the loaded interpreter at {files:,} files, {what}: "
-            f"{(kilobytes - empty) / 1024:.1f} MB ({seconds:.1f} s)",
+            f"{(measured.peak_kilobytes - empty) / 1024:.1f} MB ({measured.wall_seconds:.1f} s)",
             flush=True,
         )
 

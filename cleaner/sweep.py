@@ -94,6 +94,8 @@ def _sweep_root(target: Target, given: str, run: Run) -> SweepReport:
         report.refused = str(refusal)
     except TargetBusy as busy:
         report.busy = str(busy)
+    except OSError as error:
+        report.failed.add("", error.strerror or str(error))
     report.duration_seconds = time.monotonic() - began
     if not run.dry_run and not report.missing:
         with _log(run) as log:

@@ -9,6 +9,7 @@ that runs because the disk is full goes without it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ from cleaner.unit import chunks, descend
 from core.retention import HOUR_SECONDS
 
 _PURGING = "purging-"
+# Somebody else's .trash may have the same name; only directories that a run of ours made are purged.
+_OURS = re.compile(rf"({_PURGING})?\d{{8}}T\d{{6}}-\d+")
 
 
 class Trash:
@@ -72,9 +75,9 @@ def purge(root: int, report: SweepReport, now: float, hours: float) -> None:
     try:
         for portion in chunks(trash, stable=False):
             for each in portion:
-                if not each.is_dir(follow_symlinks=False):
-                    continue
                 name = each.name
+                if not each.is_dir(follow_symlinks=False) or not _OURS.fullmatch(name):
+                    continue
                 if not name.startswith(_PURGING):
                     # Its own time: what is in it keeps the old times that made it expire.
                     if each.stat(follow_symlinks=False).st_mtime >= now - hours * HOUR_SECONDS:

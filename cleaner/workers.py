@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import select
 import subprocess
 import sys
 import threading
@@ -68,13 +69,11 @@ def run_shared(target: Target, walk: Walk, root: int, lock: TargetLock | None, w
             for path, count in stays.items():
                 left[path] = left.get(path, 0) + count
             if walk.progress is not None and walk.progress(_sum(walk.report, latest)) is False:
-                walk.report.stopped = True
-                break
+                # Still listening: what they did until they noticed belongs in the report.
+                _let_go(children)
     finally:
-        # A worker whose answers nobody reads any more stops at its next unit.
+        _let_go(children)
         for child in children:
-            if child.stdout is not None:
-                child.stdout.close()
             child.wait()
     for report in latest.values():
         walk.report.merge(report)
@@ -92,11 +91,18 @@ def _start(job: Job, answers: queue.Queue[tuple[int, Any]]) -> subprocess.Popen[
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    with child.stdin as stdin:
-        pickle.dump(job, stdin)
+    pickle.dump(job, child.stdin)
+    child.stdin.flush()
     number = job.share[0]
     threading.Thread(target=_listen, args=(number, child.stdout, answers), daemon=True).start()
     return child
+
+
+def _let_go(children: list[subprocess.Popen[bytes]]) -> None:
+    """Close the workers' stdin: the sign to stop, which they also get when this process dies."""
+    for child in children:
+        if child.stdin is not None:
+            child.stdin.close()
 
 
 def _listen(number: int, stream: IO[bytes], answers: queue.Queue[tuple[int, Any]]) -> None:
@@ -122,7 +128,7 @@ def _remove_empty(walk: Walk, root: int, paths: list[str]) -> None:
 
 
 def main() -> None:
-    """One worker: read a Job from stdin, walk, write reports to stdout; ends when nobody reads them."""
+    """One worker: read a Job from stdin, walk, write reports to stdout; stops when stdin is closed."""
     job: Job = pickle.load(sys.stdin.buffer)
     report = SweepReport(job.target.name, job.real, job.rules.now, job.dry_run)
     report.plan.shown = job.shown
@@ -142,9 +148,11 @@ def main() -> None:
     )
     answers = sys.stdout.buffer
 
-    def answer(report: SweepReport, left: dict[str, int]) -> None:
+    def answer(report: SweepReport, left: dict[str, int]) -> bool:
         pickle.dump((report, left), answers)
         answers.flush()
+        # Nothing comes after the job, so a readable stdin is a closed one.
+        return not select.select([sys.stdin], [], [], 0)[0]
 
     walk.progress = lambda report: answer(report, {})
     try:
@@ -153,7 +161,7 @@ def main() -> None:
             walk.log.flush()
         answer(report, walk.left)
     except BrokenPipeError:
-        os._exit(1)  # the parent is gone or has stopped; flushing its pipe again would only raise again
+        os._exit(1)  # the parent is gone; flushing its pipe again would only raise again
 
 
 if __name__ == "__main__":

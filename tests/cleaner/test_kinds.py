@@ -192,6 +192,17 @@ def test_a_purge_that_was_interrupted_is_finished_at_once(cache: Cache) -> None:
     assert list((cache.root / ".trash").iterdir()) == []
 
 
+def test_a_trash_directory_that_is_not_ours_is_left_alone(cache: Cache) -> None:
+    theirs = cache.root / ".trash" / "files"
+    theirs.mkdir(parents=True)
+    (theirs / "precious.txt").write_text("x")
+    cache.age_all(cache.root / ".trash", 900)
+    cache.sweep()
+    target = Target("any", TargetKind.DIRECTORY, (str(cache.root),), ONE_DAY, Unit.FILE)
+    cache.sweep(target)
+    assert (theirs / "precious.txt").exists()
+
+
 def test_a_nearly_full_disk_gets_no_trash(cache: Cache) -> None:
     cache.task("11/gone", 3)
     policy = RetentionPolicy(min_free=FreeSpace(fraction=0.999999))

@@ -179,10 +179,12 @@ def test_a_half_removed_task_that_somebody_writes_to_again_is_kept(cache: Cache)
     assert (task / "new.png").exists()
 
 
-def test_stopping_ends_the_run_and_a_later_one_finishes(cache: Cache) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopping_ends_the_run_and_a_later_one_finishes(cache: Cache, workers: int) -> None:
     for number in range(60):
         cache.task(f"{number % 12 + 1:02d}/t{number}", 3, files=1)
-    report = cache.sweep(progress=lambda report: report.deleted_units == 0)
+    target = replace(cache.target(), workers=workers)
+    report = cache.sweep(target, progress=lambda report: report.deleted_units == 0)
     assert report.stopped
     assert 0 < report.deleted_units < 60
     assert cache.sweep().deleted_units + report.deleted_units == 60
