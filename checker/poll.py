@@ -218,7 +218,14 @@ class Checker:
     def _decide(self, track: ServerTrack, each: SetTrack, observed: Observation, now: float) -> Decision:
         sizes = dict(observed.cache.lru_sizes) if observed.cache else {}
         if sizes:
-            stored = [one for other in track.sets for one in other.warmup.stored if one.key in other.warmup.keys]
+            # With the other sets' keys, but only in the tags of this one: a set must not fail for another's tag.
+            tags = {one.tag for one in each.warmup.stored}
+            stored = [
+                one
+                for other in track.sets
+                for one in other.warmup.stored
+                if one.tag in tags and one.key in other.warmup.keys
+            ]
             overfull = tuple(overfull_tags(stored, sizes))
             if overfull != each.policy.overfull:
                 each.policy = replace(each.policy, overfull=overfull)

@@ -46,7 +46,7 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     """Given one probe's observation and what is remembered, return what to do next, by the first rule that applies."""
     cache, queue = observed.cache, observed.queue or Queue(())
     if observed.reach is not Reach.OK or cache is None:
-        return _without_answer(observed, memory, policy)
+        return _without_answer(observed, memory, policy, now)
     closes: Outcome | None = None
     forced_run = memory.submission is not None and memory.submission.forced
     if cache.loaded and not forced_run and not memory.forced:
@@ -135,9 +135,12 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     )  # fmt: skip
 
 
-def _without_answer(observed: Observation, memory: Memory, policy: Policy) -> Decision:
+def _without_answer(observed: Observation, memory: Memory, policy: Policy, now: float) -> Decision:
     reach = observed.reach if observed.reach is not Reach.OK else Reach.BAD_ANSWER
-    if reach is Reach.BUSY and memory.submission is not None and memory.state in (State.QUEUED, State.WARMING):
+    ours = memory.submission if memory.state in (State.QUEUED, State.WARMING) else None
+    since = now if ours is None else ours.posted_at if ours.running_since is None else ours.running_since
+    may_be_ours = now - since <= timeout_seconds(policy, memory.past_run_seconds)
+    if reach is Reach.BUSY and ours is not None and may_be_ours:
         # A loader that holds the interpreter lock makes the server answer late: that is our own warm-up at work.
         reason = f"answers late while our submission is open: {observed.detail}"
         return _look_again(Action.WAIT, memory.state, "busy_while_warming", reason, policy)

@@ -295,6 +295,18 @@ def test_keys_beyond_a_tags_size_are_refused_with_the_numbers(journal: Path) -> 
             running.wait_state(State.LOADED)
 
 
+def test_sets_that_overfill_a_tag_together_are_refused_and_one_with_another_tag_is_not(journal: Path) -> None:
+    one = set_of(warmup_of(*(f"a{number}" for number in range(12))), name="one")
+    two = set_of(warmup_of(*(f"b{number}" for number in range(12))), name="two")
+    apart = set_of(warmup_of("x", tag="apart"), name="apart")
+    with FakeServer() as server, RunningChecker([server_of(server.url, one, two, apart)], journal) as running:
+        running.wait_state(State.LOADED, number=2)
+        running.wait_state(State.FAILED, number=0)
+        running.wait_state(State.FAILED, number=1)
+        assert "24 keys wanted with tag ''" in running.decision(number=1).reason
+        assert server.keys() == ["x"]
+
+
 def test_a_server_that_answers_late_while_our_loader_holds_the_lock_is_warming(journal: Path) -> None:
     with FakeServer() as server:
         server.set_loader("SAM3ModelLoader", seconds=0.8, holds_lock=True)

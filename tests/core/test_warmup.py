@@ -109,6 +109,12 @@ TABLE = [
         "unreachable in the middle of our run keeps the submission", Observation(Reach.UNREACHABLE, "refused"),
         replace(OPEN, state=State.WARMING), State.UNREACHABLE, "unreachable", also={"closes": None},
     ),
+    waits(
+        "answers late for longer than a run may take: a server that hangs is not warming for ever",
+        Observation(Reach.BUSY, "late"),
+        replace(OPEN, state=State.WARMING, submission=posted(ago=700, running_since=NOW - 601)), State.BUSY, "busy",
+        also={"closes": None},
+    ),
     # -- loaded
     Row("every key is there", LOADED, Memory(), Action.NONE, State.LOADED, "loaded", also={"closes": None}),
     Row(
@@ -136,6 +142,15 @@ TABLE = [
           Memory(idle_pending_polls=9), State.NEEDS_SUBMISSION, "users_first"),
     Row("our own submission hangs in a dead server's queue", sees(*KEYS, queue=(OURS_PENDING,)),
         replace(OPEN, idle_pending_polls=2), Action.NONE, State.FAILED, "zombie_worker", also={"closes": None}),
+    Row("one prompt has been running for over an hour", sees(*KEYS, queue=(prompt("r", running=True),)),
+        Memory(head=("r", NOW - 3601)), Action.NONE, State.FAILED, "stuck_worker"),
+    Row("one prompt has been running for an hour", sees(*KEYS, queue=(prompt("r", running=True),)),
+        Memory(head=("r", NOW - 3600)), Action.SUBMIT, State.NEEDS_SUBMISSION, "submit"),
+    Row("another prompt is running than an hour ago", sees(*KEYS, queue=(prompt("r", running=True),)),
+        Memory(head=("before", NOW - 9999)), Action.SUBMIT, State.NEEDS_SUBMISSION, "submit"),
+    Row("a set may run for longer than that", sees(*KEYS, queue=(prompt("r", running=True),)),
+        Memory(head=("r", NOW - 3601)), Action.SUBMIT, State.NEEDS_SUBMISSION, "submit",
+        policy=replace(POLICY, timeout_seconds=7200)),
     # -- our submission, followed: the queue first, then the history, then the cache
     waits("ours is running", sees(*KEYS, queue=(OURS_RUNNING,)), OPEN, State.WARMING, "running",
           also={"look_again_seconds": 1.0}),
@@ -593,6 +608,19 @@ def test_a_zombie_worker_is_called_so_at_the_third_poll_and_forgiven_when_someth
     moving = sees(*KEYS, queue=(prompt("u", running=True), prompt("v")))
     assert walk.see(moving, after=30).rule == "users_first"
     assert walk.see(stuck, after=30).rule == "users_first"
+
+
+def test_a_prompt_that_never_ends_is_told_after_an_hour_and_a_new_one_is_not() -> None:
+    walk, stuck = (
+        Walk(policy=replace(POLICY, priority="wait")),
+        sees(*KEYS, queue=(prompt("r", running=True), prompt("u"))),
+    )
+    room = Room(server_open=True)
+    assert walk.see(stuck, room=room).rule == "users_first"
+    assert walk.see(stuck, after=3000, room=room).rule == "one_at_a_time"
+    assert walk.see(stuck, after=601, room=room).rule == "stuck_worker"
+    moved = sees(*KEYS, queue=(prompt("u", running=True),))
+    assert walk.see(moved, after=30, room=room).rule == "one_at_a_time"
 
 
 def test_a_restart_is_told_once() -> None:
