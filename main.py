@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import faulthandler
 import logging
+import math
 import signal
 import sys
 import time
@@ -98,7 +99,8 @@ class Program:
         raise_open_files(sum(1 for _ in settings.servers) + 500)
         for warning in settings.warnings:
             log.warning("%s", warning)
-        journal = Journal(settings.database)
+        # What cannot be written now is written later: a command that holds the file must not hold up the polls.
+        journal = Journal(settings.database, patience_seconds=1.0)
         session = FleetSession(
             connect_timeout_seconds=settings.connect_timeout_seconds,
             answer_timeout_seconds=settings.probe_timeout_seconds,
@@ -141,7 +143,8 @@ class Program:
         self._say_page(web.start())
         self._fill_timetable()
         self._start_cycle()
-        beaten_at = 0.0
+        # Often enough for the supervisor, seldom enough to cost it nothing.
+        beaten_at, beat_seconds = -math.inf, min(5.0, settings.heartbeat_timeout_seconds / 4)
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
             self._start_cycle()
@@ -149,7 +152,7 @@ class Program:
                 self._say_page(web.start(), again=True)
             if self._reload_wanted:
                 self._reload()
-            if settings.supervised and time.monotonic() - beaten_at >= 1:
+            if settings.supervised and time.monotonic() - beaten_at >= beat_seconds:
                 beaten_at = self._beat(beaten_at)
             try:
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)

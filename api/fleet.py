@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
@@ -82,18 +82,18 @@ def routes(fleet: Fleet) -> APIRouter:
 
     # Before /check/{which}: "all" once was taken for an index and answered 422.
     @router.post("/check/all")
-    def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
+    async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
         """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
-        return _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
+        return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
 
     @router.post("/check/{which:path}")
-    def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
+    async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
         name = _find(fleet, which)
-        return _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
+        return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
     @router.post("/execute/{which:path}")
-    def execute(
+    async def execute(
         which: str,
         set: Annotated[str | None, Query(max_length=200)] = None,
         force: bool = False,
@@ -107,19 +107,20 @@ def routes(fleet: Fleet) -> APIRouter:
         sets = [each["set"] for each in detail["sets"]]
         if set is not None and set not in sets:
             raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
-        return _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
+        return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
 
     return router
 
 
-def _carried_out(fleet: Fleet, done: Future[object], names: Sequence[str], wait: float, message: str) -> Accepted:
-    finished = False
-    try:
-        done.result(timeout=wait)
-        finished = True
-    except NotYet:
-        pass
-    return Accepted(success=True, message=message, servers=_briefs(fleet, names), finished=finished)
+async def _carried_out(fleet: Fleet, done: Future[object], names: Sequence[str], wait: float, message: str) -> Accepted:
+    """Wait without a thread: forty callers with ``wait=60`` would otherwise be all that the API can serve."""
+    outcome = asyncio.wrap_future(done)
+    # Whatever becomes of it after the answer is in the daemon's log, not here.
+    outcome.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    finished, _ = await asyncio.wait({outcome}, timeout=wait)
+    if finished:
+        outcome.result()
+    return Accepted(success=True, message=message, servers=_briefs(fleet, names), finished=bool(finished))
 
 
 def details(fleet: Fleet, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -272,6 +272,9 @@ class Checker:
         )  # fmt: skip
         if outcome is not None:
             self._finish(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
+            if outcome is Outcome.WITHDRAWN:
+                self._say(each, decision, outcome.value, reason, each.policy.follow_seconds, State.QUEUED)
+                return
             blamed = decision.key if outcome is Outcome.REJECTED else None
             each.memory = failed(each.memory, reason, each.policy, time.monotonic(), random.random(), blamed)
             self._say(each, decision, outcome.value, reason, None, State.FAILED)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from checker.tracks import Journal, ServerTrack, SetTrack
 from core.errors import PromptRejected, ServerError, StoreError, Unreachable
-from core.model import Decision, Event, OpenSubmission, Outcome, Submission
+from core.model import Decision, DetectorUsed, Event, OpenSubmission, Outcome, Submission
+from core.warmup import rival_ahead
 from core.workflow import subgraph_for, with_nonce
 
 
@@ -24,9 +25,9 @@ async def submit(
 ) -> tuple[Submission | None, Outcome | None, str]:
     """Given a decision to submit, do it; return (the open submission, None, reason) or (None, outcome, reason).
 
-    ``(None, None, reason)`` means that nothing was sent and nothing has failed. The
-    record comes before the POST, so that a kill at any moment leaves a submission that the next start looks
-    up, never one that nobody knows of. Raises nothing for a server that refuses, hangs or goes away.
+    ``(None, None, reason)`` means that nothing was sent and nothing has failed. The record comes before the
+    POST, so that a kill at any moment leaves a submission that the next start looks up, never one that nobody
+    knows of. Raises nothing for a server that refuses, hangs or goes away.
     """
     graph = each.warmup.graph
     assert graph is not None, "decide() submits only with a workflow"
@@ -37,6 +38,8 @@ async def submit(
         queue = await track.client.queue()
         if any(prompt.keys & wanted for prompt in queue.prompts):
             return None, None, "another client's prompt for the same key has just been queued"
+        if await _has_come(track, each, decision, forced):
+            return None, None, "another client has just stored the key"
         record = OpenSubmission(track.server.name, each.warmup.name, prompt_id, decision.key, wall, False)
         event = Event(
             wall, record.server, record.set_name, "submitted", rule=decision.rule,
@@ -62,7 +65,30 @@ async def submit(
     except ServerError as error:
         # ComfyUI executes what it has received, whatever became of the answer: keep it open, look it up.
         return submission, None, f"sent, and not answered as it should be: {error}"
-    return replace(submission, confirmed=True), None, "accepted"
+    return await _unless_rivalled(track, replace(submission, confirmed=True))
+
+
+async def _has_come(track: ServerTrack, each: SetTrack, decision: Decision, forced: bool) -> bool:
+    """Whether the key is in the cache by now: read after the queue, so that a run which ended in between shows."""
+    cache = each.observation.cache
+    if forced or decision.key is None or cache is None or cache.detector is not DetectorUsed.LIST:
+        return False
+    return (await track.client.cache_list()).holds(decision.key, each.tag_of(decision.key))
+
+
+async def _unless_rivalled(
+    track: ServerTrack, submission: Submission
+) -> tuple[Submission | None, Outcome | None, str]:  # fmt: skip
+    """Take a prompt back at once when another keeper posted the same in the same moment and came first."""
+    try:
+        rival = rival_ahead(await track.client.queue(), submission.prompt_id)
+        if rival is None:
+            return submission, None, "accepted"
+        await track.client.withdraw(submission.prompt_id)
+    except ServerError:
+        # It was accepted all the same; the next poll looks again.
+        return submission, None, "accepted"
+    return None, Outcome.WITHDRAWN, f"withdrawn: another cache keeper's {rival.prompt_id} is ahead with the same keys"
 
 
 def _what(decision: Decision) -> str:

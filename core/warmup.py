@@ -168,16 +168,14 @@ def _follow(
             return None, _look_again(Action.WAIT, State.WARMING, "running", reason, policy)
         return _failed(Outcome.TIMED_OUT, f"{what} has run longer than {limit:.0f} s")
     if queued is not None:
-        for prompt in queue.prompts:
-            ours = prompt.prompt_id == submission.prompt_id or not prompt.client_id.startswith(CLIENT_PREFIX)
-            if not ours and prompt.keys & queued.keys and (prompt.running or prompt.number < queued.number):
-                reason = f"{what} is withdrawn: another cache keeper's {prompt.prompt_id} is ahead with the same keys"
-                withdrawn = Outcome.WITHDRAWN
-                return withdrawn, Decision(
-                    Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, prompt_id=submission.prompt_id,
-                    closes=withdrawn,
-                    look_again_seconds=policy.follow_seconds,
-                )  # fmt: skip
+        rival = rival_ahead(queue, submission.prompt_id)
+        if rival is not None:
+            reason = f"{what} is withdrawn: another cache keeper's {rival.prompt_id} is ahead with the same keys"
+            withdrawn = Outcome.WITHDRAWN
+            return withdrawn, Decision(
+                Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, prompt_id=submission.prompt_id,
+                closes=withdrawn, look_again_seconds=policy.follow_seconds,
+            )  # fmt: skip
         ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
         return None, _look_again(Action.WAIT, State.QUEUED, "queued", f"{what} waits behind {ahead} others", policy)
     if observed.run is not None:
@@ -196,6 +194,27 @@ def _follow(
         return None, _look_again(Action.WAIT, State.QUEUED, "post_unconfirmed", reason, policy)
     reason = f"{what} is neither in the queue nor in the history"
     return _failed(Outcome.LOST, f"{reason}: {'the server restarted' if observed.earlier_run_gone else 'lost'}")
+
+
+def rival_ahead(queue: Queue, prompt_id: str) -> QueuedPrompt | None:
+    """Given a queue, return another keeper's prompt that stores a key of ours and comes before ours, if ours waits.
+
+    Two keepers that post in the same moment both see this, and only the later one finds somebody ahead.
+    """
+    ours = queue.find(prompt_id)
+    if ours is None or ours.running:
+        return None
+    return next(
+        (
+            prompt
+            for prompt in queue.prompts
+            if prompt.client_id.startswith(CLIENT_PREFIX)
+            and prompt.prompt_id != prompt_id
+            and prompt.keys & ours.keys
+            and (prompt.running or prompt.number < ours.number)
+        ),
+        None,
+    )
 
 
 def _failed(outcome: Outcome, reason: str) -> tuple[Outcome, Decision]:

@@ -30,9 +30,9 @@ class Journal:
     One instance belongs to one thread at a time; several processes may have the same file open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_seconds: float = 5.0) -> None:
         self._path = path
-        self._connection = connect(path)
+        self._connection = connect(path, patience_seconds=patience_seconds)
         self._backlog: deque[Event] = deque(maxlen=_BACKLOG)
         self.unwritten_reason = ""
 
