@@ -35,7 +35,7 @@ _VERSIONS = (
 )
 
 
-def connect(path: Path, *, read_only: bool = False, patience_seconds: float = 5.0) -> sqlite3.Connection:
+def connect(path: Path, *, patience_seconds: float = 5.0) -> sqlite3.Connection:
     """Open the database, creating and upgrading it; raises StoreError saying what to do.
 
     ``patience_seconds`` is how long a statement waits while another process writes.
@@ -44,13 +44,10 @@ def connect(path: Path, *, read_only: bool = False, patience_seconds: float = 5.
     of the process; only a power failure may cost the last events.
     """
     try:
-        if read_only:
-            connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=patience_seconds)
-        else:
-            connection = sqlite3.connect(path, timeout=patience_seconds, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            _upgrade(connection)
+        connection = sqlite3.connect(path, timeout=patience_seconds, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        _upgrade(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be opened: {error}; move it aside to start with an empty one") from None
     return connection

@@ -139,7 +139,11 @@ def test_beats_carry_on_through_a_cycle_in_which_every_server_is_a_black_hole(wo
     with FakeFleet(8) as fleet:
         for fake in fleet:
             fake.black_hole()
-        workspace.settings |= {"SERVERS": ",".join(fleet.urls), "CONNECT_TIMEOUT_SECONDS": "30"}
+        workspace.settings |= {
+            "SERVERS": ",".join(fleet.urls),
+            "CONNECT_TIMEOUT_SECONDS": "30",
+            "HEARTBEAT_TIMEOUT_SECONDS": "2",
+        }
         program = workspace.running(supervised=True)
         wait_for(lambda: sum(isinstance(word, Beat) for word in words(program)) >= 3, 8)
         # Nothing has been polled to its end by then, so it is not the end of a cycle that beats.
