@@ -11,7 +11,6 @@ import pytest
 from core.errors import StoreError
 from core.model import Event, OpenSubmission, Outcome, Pause, State
 from core.workflow import Key
-from store.database import connect
 from store.journal import Journal
 from tests.small_disk import SmallDisk
 
@@ -226,17 +225,6 @@ def test_many_that_open_an_empty_file_at_once_make_one_database(path: Path) -> N
         thread.join(20)
     assert failures == []
     assert Journal(path).events() == []
-
-
-def test_a_reader_cannot_write(path: Path) -> None:
-    Journal(path).record([state(1.0, State.LOADED)])
-    reader = connect(path, read_only=True)
-    assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
-    with pytest.raises(sqlite3.OperationalError):
-        reader.execute("DELETE FROM events")
-
-
-# -- a full disk
 
 
 @pytest.mark.needs_root
