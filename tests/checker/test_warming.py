@@ -310,7 +310,9 @@ def test_sets_that_overfill_a_tag_together_are_refused_and_one_with_another_tag_
 def test_a_server_that_answers_late_while_our_loader_holds_the_lock_is_warming(journal: Path) -> None:
     with FakeServer() as server:
         server.set_loader("SAM3ModelLoader", seconds=0.8, holds_lock=True)
-        with RunningChecker([server_of(server.url, set_of(SLOW))], journal, answer_timeout_seconds=0.15) as running:
+        with RunningChecker(
+            [server_of(server.url, set_of(SLOW))], journal, connect_timeout_seconds=0.1, answer_timeout_seconds=0.1
+        ) as running:
             running.wait_state(State.LOADED)
             assert State.BUSY not in {event.to_state for event in running.events("state")}
         assert len(server.prompts) == 1
@@ -335,7 +337,9 @@ def test_a_post_that_was_executed_without_an_answer_is_looked_up_and_not_repeate
     with FakeServer() as server:
         server.set_loader("SAM3ModelLoader", seconds=0.3)
         server.misbehave("POST /prompt", executes=True, times=1, **lost_answer)
-        with RunningChecker([server_of(server.url, set_of(SLOW))], journal, answer_timeout_seconds=0.2) as running:
+        with RunningChecker(
+            [server_of(server.url, set_of(SLOW))], journal, connect_timeout_seconds=0.2, answer_timeout_seconds=0.2
+        ) as running:
             running.wait_state(State.LOADED)
             running.wait_polls(3)
             assert running.call(lambda: running.journal.open_submissions()) == []
