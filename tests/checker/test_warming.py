@@ -219,6 +219,7 @@ def test_where_success_carries_an_error_the_cache_decides(journal: Path) -> None
         with RunningChecker([server_of(server.url, set_of(WARMUP))], journal) as running:
             running.wait_state(State.LOADED)
             assert kept(server) == ["clip", "vae"]
+            assert running.events("failed") == []
         server.restart()
         server.set_loader(fail=True, message="no memory")
         server.wait_until(lambda fake: fake.keys() == [])

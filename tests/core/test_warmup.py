@@ -147,6 +147,8 @@ TABLE = [
         Action.SUBMIT, State.QUEUED, "next_key", also={"key": "vae", "closes": Outcome.VERIFIED}),
     Row("ours stored its key although the history knows nothing of it", sees("vae"), OPEN, Action.SUBMIT, State.QUEUED,
         "next_key", also={"key": "vae", "closes": Outcome.VERIFIED}),
+    Row("ours reports an error, and has stored its key", sees("vae", 7, run=Run("ours", False, "node 9 (X): broke")),
+        OPEN, Action.SUBMIT, State.QUEUED, "next_key", also={"key": "vae", "closes": Outcome.VERIFIED}),
     waits("ours is in neither", COLD, OPEN, State.FAILED, "lost", also={"closes": Outcome.LOST}),
     waits("ours is in neither, and the history was emptied", replace(COLD, earlier_run_gone=True), OPEN, State.FAILED,
           "lost", also={"closes": Outcome.LOST}),
