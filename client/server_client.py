@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -40,6 +42,8 @@ from core.errors import BadAnswer, Busy, Unreachable
 from core.fleet import Server
 from core.model import Queue, Run
 from core.workflow import Graph
+
+T = TypeVar("T")
 
 _CONNECTION_ERRORS = (aiohttp.ClientConnectionError, ssl.SSLError, OSError)
 
@@ -99,18 +103,19 @@ class ServerClient:
 
     async def cache_list(self) -> Listing:
         """Return the keys in the backend cache. Reading it reorders the server's LRU, so read it once a poll."""
-        return parse_cache_list(await self.text("/inspire/cache/list"))
+        return await self._get("/inspire/cache/list", parse_cache_list)
 
     async def determine(self) -> Determination:
         """Return what ``/inspire/cache/determine`` says; older builds start the workflow on this very call."""
-        return parse_determine(await self.text("/inspire/cache/determine"))
+        return await self._get("/inspire/cache/determine", parse_determine)
 
     async def queue(self) -> Queue:
         return parse_queue(await self.json("/queue"))
 
     async def history(self, prompt_id: str) -> Run | None:
         """Return the finished run of ``prompt_id``, None while it is unknown, pending or running."""
-        return parse_history(await self.json(f"/history/{quote(prompt_id, safe='')}"), prompt_id)
+        run = parse_history(await self.json(f"/history/{quote(prompt_id, safe='')}"), prompt_id)
+        return replace(run, detail=self._masked(run.detail)) if run is not None else None
 
     async def history_is_empty(self) -> bool:
         """Whether the server has finished no prompt since its start (or its history was cleared)."""
@@ -131,21 +136,35 @@ class ServerClient:
         """
         body = prompt_body(graph, prompt_id=prompt_id, client_id=client_id, front=front)
         status, text = await self._ask("POST", "/prompt", MAX_TEXT_BYTES, body)
-        parse_submitted(status, text, prompt_id)
+        self._understand(text, lambda words: parse_submitted(status, words, prompt_id))
 
     async def withdraw(self, prompt_id: str) -> None:
         """Take a prompt of ours that has not begun out of the queue; the server answers 200 for any id."""
         status, text = await self._ask("POST", "/queue", MAX_TEXT_BYTES, withdrawal_body(prompt_id))
         if status != 200:
-            raise BadAnswer(f"/queue refused to delete {prompt_id} with status {status}: {excerpt(text)}")
+            words = excerpt(self._masked(text))
+            raise BadAnswer(f"/queue refused to delete {prompt_id} with status {status}: {words}")
 
     async def json(self, path: str) -> object:
-        return parse_json(await self.text(path, limit=MAX_JSON_BYTES), path)
+        return await self._get(path, lambda text: parse_json(text, path), limit=MAX_JSON_BYTES)
 
-    async def text(self, path: str, *, limit: int = MAX_TEXT_BYTES) -> str:
-        """Given a path on the server (or a whole address), return the text of a plain 200 answer."""
+    async def text(self, path: str) -> str:
+        """Given a path on the server (or a whole address), return the text of a plain 200 answer, fit to be shown."""
+        return await self._get(path, self._masked)
+
+    async def _get(self, path: str, parse: Callable[[str], T], *, limit: int = MAX_TEXT_BYTES) -> T:
         status, text = await self._ask("GET", path, limit)
-        return plain_text(path, status, text)
+        return self._understand(text, lambda words: parse(plain_text(path, status, words)))
+
+    def _understand(self, text: str, parse: Callable[[str], T]) -> T:
+        """Return what ``parse`` makes of an answer; an error quotes it without our own secrets.
+
+        An answer is masked only to be quoted: a key may well contain what happens to be a header's value.
+        """
+        try:
+            return parse(text)
+        except BadAnswer:
+            return parse(self._masked(text))
 
     async def _ask(self, method: str, path: str, limit: int, body: bytes | None = None) -> tuple[int, str]:
         headers: Mapping[str, str] | None = self._headers
@@ -170,7 +189,7 @@ class ServerClient:
                 raw = await _read(response, limit)
                 if len(raw) > limit:
                     raise BadAnswer(f"{path} answered more than {limit} bytes")
-                return response.status, self._masked(raw.decode("utf-8"))
+                return response.status, raw.decode("utf-8")
         except aiohttp.ConnectionTimeoutError:
             raise Unreachable(f"no connection to {self._base} in time") from None
         except TimeoutError:
@@ -194,7 +213,7 @@ class ServerClient:
             self._progress()
 
     def _masked(self, text: str) -> str:
-        """A server, or the proxy before it, may repeat our headers; its words end up in logs and on pages."""
+        """Return words of a server, or of the proxy before it, that repeat our headers, without the secrets."""
         for secret in self._secrets:
             text = secret.masked_in(text)
         return text

@@ -178,6 +178,10 @@ def _follow(
             )  # fmt: skip
         ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
         return None, _look_again(Action.WAIT, State.QUEUED, "queued", f"{what} waits behind {ahead} others", policy)
+    # Success is what the cache shows, even of a run that reports an error: one behind the loader, say. But what was
+    # there before a forced run proves nothing about it.
+    if stored and not submission.forced:
+        return Outcome.VERIFIED, None
     if observed.run is not None:
         if not observed.run.succeeded:
             return _failed(Outcome.FAILED, observed.run.detail)
@@ -186,9 +190,6 @@ def _follow(
         cached = f", {observed.run.cached_nodes} nodes were taken from its cache" if observed.run.cached_nodes else ""
         left = submission.key if submission.key is not None else ", ".join(map(str, cache.missing)) or cache.detail
         return _failed(Outcome.NOT_STORED, f"the server reports success{cached}, but it is not loaded: {left}")
-    # What was there before a forced run proves nothing about it.
-    if stored and not submission.forced:
-        return Outcome.VERIFIED, None
     if not submission.confirmed and now - submission.posted_at < policy.post_grace_seconds:
         reason = f"{what} was sent without an answer; it may still arrive"
         return None, _look_again(Action.WAIT, State.QUEUED, "post_unconfirmed", reason, policy)

@@ -55,7 +55,13 @@ def server_of(
     url: str, *sets: WarmupSet, name: str = "", headers: dict[str, str] | None = None, **group: Any
 ) -> Server:
     secrets = tuple((header, Secret(value)) for header, value in (headers or {}).items())
-    group = {"name": "g", "check_interval_seconds": LIMITS.check_interval_seconds, "headers": secrets, **group}
+    group = {
+        "name": "g",
+        "check_interval_seconds": LIMITS.check_interval_seconds,
+        "headers": secrets,
+        "secrets": tuple(secret for _, secret in secrets),
+        **group,
+    }
     return Server(name or url.removeprefix("http://"), url, Group(**group), sets)
 
 
@@ -76,8 +82,8 @@ class RunningChecker:
         *,
         policy: Policy = POLICY,
         limits: Limits = LIMITS,
-        connect_timeout_seconds: float = 0.3,
-        answer_timeout_seconds: float = 0.5,
+        connect_timeout_seconds: float = 5.0,
+        answer_timeout_seconds: float = 5.0,
         journal_class: type[Journal] = Journal,
         **checker: Any,
     ) -> None:
@@ -179,7 +185,12 @@ class RunningChecker:
             time.sleep(0.005)
 
     def wait_state(self, state: State, server: int = 0, number: int = 0, deadline_seconds: float = 10.0) -> None:
-        self.wait(lambda: self.state(server, number) is state, deadline_seconds, f"not {state}")
+        """Wait until a poll has ended in the state; what it found is in the journal then."""
+
+        def ended_so() -> bool:
+            return self.state(server, number) is state and not self.track(server).in_flight
+
+        self.wait(ended_so, deadline_seconds, f"not {state}")
 
     def wait_polls(self, more: int, server: int = 0) -> None:
         """Wait for so many further whole polls of the server."""
