@@ -9,46 +9,33 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from checker.events import closing_event, describe, events_of, level_of
+from checker.books import Books
+from checker.places import Limits, Places
 from checker.probe import probe
 from checker.submit import submit
 from checker.tracks import Journal, ServerTrack, SetTrack, carry_over, new_track, restore
 from client.server_client import FleetSession
-from core.errors import ServerError, StoreError
+from core.errors import ServerError
 from core.fleet import Server
+from core.memory import advance, failed, next_poll_seconds
 from core.model import (
     Action,
     Decision,
-    Event,
-    Memory,
     Observation,
     Outcome,
     Pause,
     Policy,
     Reach,
-    Room,
     State,
     Submission,
 )
-from core.warmup import CLIENT_PREFIX, advance, decide, failed, next_poll_seconds
+from core.warmup import CLIENT_PREFIX, decide
 from core.workflow import overfull_tags
 
 log = logging.getLogger("checker")
-
-ROOM_RULES = frozenset({"fleet_cap", "group_cap", "start_gap", "one_at_a_time"})
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The fleet-wide numbers that are not a set's policy; seconds."""
-
-    check_interval_seconds: float = 30.0
-    max_concurrent_warmups: int = 4
-    warmup_start_gap_seconds: float = 1.0
-    concurrent_probes: int = 500
 
 
 @dataclass(frozen=True)
@@ -78,25 +65,20 @@ class Checker:
         dry_run: bool = False,
     ) -> None:
         self._session = session
-        self._journal = journal
+        self._books = Books(journal, dry_run=dry_run)
         self._policy = policy
-        self._limits = limits
+        self._places = Places(limits)
         self._dry_run = dry_run
         self._client_id = f"{CLIENT_PREFIX}{uuid.uuid4().hex[:12]}"
         self._submitted_total = 0
-        # Servers with a warm-up under way and their groups; servers that wait for room, in the order they came.
-        self._warming: dict[str, str] = {}
-        self._waiting: dict[str, None] = {}
         self._pauses: dict[str, Pause] = {}
-        self._next_start_at = 0.0
-        self._unclosed: list[tuple[str, Outcome, str, float, float | None, Event]] = []
         self.tracks: dict[str, ServerTrack] = {}
         self.polled_at: float | None = None
         self.replace_servers(servers, policy, limits)
 
     def replace_servers(self, servers: Sequence[Server], policy: Policy, limits: Limits) -> None:
         """Take a new configuration, keeping what is remembered of servers and sets that are still in it."""
-        self._policy, self._limits = policy, limits
+        self._policy = policy
         old, new = self.tracks, {}
         for server in servers:
             track = new_track(server, self._session.client(server), policy)
@@ -107,14 +89,11 @@ class Checker:
                 track.in_flight = before.in_flight
         restore(
             [track for name, track in new.items() if name not in old],
-            self._journal, time.monotonic(), time.time(),
+            self._books.journal, time.monotonic(), time.time(),
         )  # fmt: skip
         # All at once: the web thread reads while this one writes, and half a fleet is no answer.
         self.tracks = new
-        self._warming = {
-            name: track.server.group.name for name, track in self.tracks.items() if track.open_set is not None
-        }
-        self._waiting = {name: None for name in self._waiting if name in self.tracks}
+        self._places.reset(limits, self.tracks)
         # The new tracks do not know of any pause: the next cycle tells them.
         self._pauses = {}
 
@@ -126,7 +105,7 @@ class Checker:
         """
         names = None if names is None else list(names)
         started, submitted = time.monotonic(), self._submitted_total
-        self._retry_closing()
+        self._books.catch_up()
         self._read_pauses()
         due = self._due(started) if names is None else [self.tracks[name] for name in names if name in self.tracks]
         due = [track for track in due if not track.in_flight]
@@ -136,7 +115,7 @@ class Checker:
         # So many at a time within a cycle, not over all of them: what an operator asks for now must not queue up
         # behind a fleet of servers that hang.
         turns = iter(due)
-        at_a_time = min(len(due), self._limits.concurrent_probes)
+        at_a_time = min(len(due), self._places.limits.concurrent_probes)
         await asyncio.gather(*(self._poll_in_turn(turns) for _ in range(at_a_time)))
         if due:
             self.polled_at = time.time()
@@ -166,7 +145,7 @@ class Checker:
 
     def next_submission_in(self, now: float) -> float:
         """Return seconds until the fleet may start another warm-up, as far as that is known; ``now`` monotonic."""
-        return max(self._next_start_at - now, 0.0)
+        return self._places.next_start_in(now)
 
     async def _poll_in_turn(self, turns: Iterator[ServerTrack]) -> None:
         """Poll one server after the other; several of these share ``turns``."""
@@ -185,8 +164,7 @@ class Checker:
             current = self.tracks.get(track.server.name)
             if current is None:
                 # Configured away while it was polled: it holds no place any more and waits for none.
-                self._warming.pop(track.server.name, None)
-                self._waiting.pop(track.server.name, None)
+                self._places.leave(track.server.name)
             elif current is not track and current.server.url == track.server.url:
                 # A reload came in between: what this poll has found, and above all what it has sent, counts.
                 carry_over(track, current)
@@ -207,10 +185,10 @@ class Checker:
             self._close(track, each, decision)
             each.observation, each.decision, each.memory = observed, decision, after
             # Written down before it is acted upon, so that the log tells what led to what.
-            self._record(track, each, before, now)
+            self._books.record(track, each, before, now)
             if decision.action in (Action.SUBMIT, Action.WITHDRAW):
                 await self._act(track, each, decision)
-                self._record(track, each, after, now)
+                self._books.record(track, each, after, now)
         self._report(track, observations.values())
 
     # -- decide ------------------------------------------------------------------------------------------
@@ -229,20 +207,7 @@ class Checker:
             overfull = tuple(overfull_tags(stored, sizes))
             if overfull != each.policy.overfull:
                 each.policy = replace(each.policy, overfull=overfull)
-        group = track.server.group
-        opened = track.open_set
-        room = Room(
-            server_open=opened is not None and opened is not each,
-            fleet_open=len(self._warming) - (track.server.name in self._warming),
-            fleet_cap=self._limits.max_concurrent_warmups,
-            group_open=sum(
-                1 for name, where in self._warming.items() if where == group.name and name != track.server.name
-            ),
-            group_cap=group.max_concurrent_warmups,
-            # The next key of a set that is being warmed is no new start.
-            next_start_at=0.0 if track.server.name in self._warming else self._next_start_at,
-        )
-        return decide(observed, each.memory, each.policy, room, now)
+        return decide(observed, each.memory, each.policy, self._places.room(track, each), now)
 
     # -- submit ------------------------------------------------------------------------------------------
 
@@ -260,18 +225,15 @@ class Checker:
                 log.warning("withdraw failed server=%s: %s", track.server.name, error)
 
     async def _submit(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
-        name, now, wall = track.server.name, time.monotonic(), time.time()
-        # Taken before the first await: another server's coroutine must see this place as gone.
-        if name not in self._warming:
-            self._next_start_at = now + self._limits.warmup_start_gap_seconds
-        self._warming[name] = track.server.group.name
+        now, wall = time.monotonic(), time.time()
+        self._places.take(track, now)
         prompt_id = str(uuid.uuid4())
         submission, outcome, reason = await submit(
-            track, each, decision, self._journal,
+            track, each, decision, self._books.journal,
             prompt_id=prompt_id, client_id=self._client_id, forced=each.memory.forced, now=now, wall=wall,
         )  # fmt: skip
         if outcome is not None:
-            self._finish(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
+            self._books.close(track, each, Submission(prompt_id, decision.key, now), outcome, reason)
             if outcome is Outcome.WITHDRAWN:
                 self._say(each, decision, outcome.value, reason, each.policy.follow_seconds, State.QUEUED)
                 return
@@ -286,7 +248,7 @@ class Checker:
             self._submitted_total += 1
             each.last_submitted_at = wall
             if submission.confirmed:
-                self._written(lambda: self._journal.confirm_submission(prompt_id))
+                self._books.confirm(prompt_id)
         each.memory = replace(each.memory, submission=submission, forced=False)
         what = f"for {submission.key!r}" if submission.key is not None else "for the whole workflow"
         self._say(each, decision, "submitted", f"submission {submission.prompt_id} {what}: {reason}", 0.0, State.QUEUED)
@@ -309,60 +271,15 @@ class Checker:
         submission = each.memory.submission
         if decision.closes is None or submission is None:
             return
-        self._finish(track, each, submission, decision.closes, decision.reason)
+        self._books.close(track, each, submission, decision.closes, decision.reason)
         if decision.closes is Outcome.VERIFIED:
             each.good_run = (submission.prompt_id, time.time())
 
-    def _finish(
-        self, track: ServerTrack, each: SetTrack, submission: Submission, outcome: Outcome, reason: str
-    ) -> None:
-        now, wall = time.monotonic(), time.time()
-        event = closing_event(track.server.name, each.warmup.name, submission, outcome, reason, now, wall)
-        run = now - submission.running_since if submission.running_since is not None else None
-        log.log(level_of(event), "%s", describe(event))
-        if self._dry_run:
-            return
-        self._unclosed.append((submission.prompt_id, outcome, reason, wall, run, event))
-        self._retry_closing()
-
-    def _retry_closing(self) -> None:
-        while self._unclosed and self._written(lambda: self._journal.close_submission(*self._unclosed[0])):
-            self._unclosed.pop(0)
-
-    def _written(self, write: Callable[[], None]) -> bool:
-        try:
-            write()
-        except StoreError as error:
-            log.warning("journal not written: %s", error)
-            return False
-        return True
-
-    # -- record and report -------------------------------------------------------------------------------
-
-    def _record(self, track: ServerTrack, each: SetTrack, before: Memory, now: float) -> None:
-        events = events_of(track.server.name, each.warmup.name, before, each.memory, each.decision, now, time.time())
-        if not self._dry_run:
-            self._journal.record(events)
-        for event in events:
-            log.log(level_of(event), "%s", describe(event))
-        if each.memory.state is State.LOADED:
-            if each.warming_from is not None:
-                each.last_warm_seconds = now - each.warming_from
-            each.warming_from = None
-        elif each.memory.submission is not None and each.warming_from is None:
-            each.warming_from = now
+    # -- report ------------------------------------------------------------------------------------------
 
     def _report(self, track: ServerTrack, observations: Iterable[Observation]) -> None:
         """Leave the track ready for its readers and its next poll."""
-        name, now = track.server.name, time.monotonic()
-        opened = track.open_set
-        # A server that went away, or whose worker died, in the middle of a warm-up must hold no place for ever.
-        if opened is not None and opened.memory.state in (State.QUEUED, State.WARMING):
-            self._warming[name] = track.server.group.name
-        else:
-            self._warming.pop(name, None)
-        waits = any(each.decision.rule in ROOM_RULES for each in track.sets)
-        self._waiting.pop(name, None) if not waits else self._waiting.setdefault(name)
+        self._places.settle(track)
         away = any(observed.reach is Reach.UNREACHABLE for observed in observations)
         track.away = track.away + 1 if away else 0
         group = track.server.group
@@ -370,12 +287,12 @@ class Checker:
             group.check_interval_seconds, track.away, [each.decision.look_again_seconds for each in track.sets],
             random.random(),
         )  # fmt: skip
-        self._poll_again(track, wished, now)
+        self._poll_again(track, wished, time.monotonic())
 
     def _poll_again(self, track: ServerTrack, seconds: float | None, now: float) -> None:
         """Set the next poll in ``seconds``; None leaves it to the next cycle, or to the group's own interval."""
         interval = track.server.group.check_interval_seconds
-        if seconds is None and interval != self._limits.check_interval_seconds:
+        if seconds is None and interval != self._places.limits.check_interval_seconds:
             seconds = interval
         track.next_poll_at = now + seconds if seconds is not None else math.inf
 
@@ -388,9 +305,8 @@ class Checker:
             each.decision = Decision(Action.NONE, State.PAUSED, "paused", f"{pause.name} is paused{until}")
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
-            self._record(track, each, before, now)
-        self._warming.pop(track.server.name, None)
-        self._waiting.pop(track.server.name, None)
+            self._books.record(track, each, before, now)
+        self._places.leave(track.server.name)
         self._poll_again(track, None, now)
 
     # -- which servers -----------------------------------------------------------------------------------
@@ -404,39 +320,17 @@ class Checker:
     def anything_due(self) -> bool:
         """Whether a poll_cycle now would find a server to poll."""
         now = time.monotonic()
-        return bool(self._waiting) or any(
+        return self._places.anybody_waits() or any(
             track.next_poll_at <= now and not track.in_flight for track in self.tracks.values()
         )
 
     def _due(self, now: float) -> list[ServerTrack]:
         due = [track for track in self.tracks.values() if track.next_poll_at <= now]
-        if now < self._next_start_at:
-            return due
-        # A place has become free: look at those that wait for one, in the order they came, not all at once.
-        free = self._limits.max_concurrent_warmups - len(self._warming)
-        if self._limits.warmup_start_gap_seconds > 0:
-            free = min(free, 1)
-        chosen = {track.server.name for track in due}
-        for name in self._waiting:
-            if free <= 0:
-                break
-            track = self.tracks[name]
-            if name not in chosen and not track.in_flight and self._group_has_room(track):
-                due.append(track)
-                free -= 1
-        return due
-
-    def _group_has_room(self, track: ServerTrack) -> bool:
-        cap = track.server.group.max_concurrent_warmups
-        return cap is None or list(self._warming.values()).count(track.server.group.name) < cap
+        return due + self._places.called(self.tracks, (track.server.name for track in due), now)
 
     def _read_pauses(self) -> None:
-        try:
-            pauses = self._journal.pauses(time.time())
-        except StoreError as error:
-            log.warning("pauses not read: %s", error)
-            return
-        if pauses == self._pauses:
+        pauses = self._books.pauses()
+        if pauses is None or pauses == self._pauses:
             return
         self._pauses = pauses
         for track in self.tracks.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from checker.poll import Limits
+from checker.places import Limits
 from config import Settings
 from core.model import Policy
 

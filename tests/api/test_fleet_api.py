@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from checker.places import Limits
+from core.model import Policy
 from examples.fake_comfyui import FakeFleet, FakeServer
 from tests.api.serving import Service, serving
 from tests.workspace import wait_for
@@ -217,7 +219,7 @@ def test_reading_goes_on_while_reloads_replace_the_fleet_over_and_over(tmp_path:
         over = threading.Event()
 
         async def replace_on_and_on() -> None:
-            policy, limits = service.checker._policy, service.checker._limits
+            policy, limits = Policy(), Limits()
             while not over.is_set():
                 service.checker.replace_servers(servers[:50], policy, limits)
                 await asyncio.sleep(0.001)

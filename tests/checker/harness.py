@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from checker.poll import Checker, Limits
+from checker.places import Limits
+from checker.poll import Checker
 from checker.tracks import ServerTrack, SetTrack
 from client.server_client import FleetSession
 from core.fleet import Detector, Group, Secret, Server, WarmupSet

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checker.poll import Limits
+from checker.places import Limits
 from core.model import Action, State
 from examples.fake_comfyui import FakeFleet, FakeServer
 from store.journal import Journal

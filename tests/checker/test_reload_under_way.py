@@ -6,7 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from checker.poll import Checker, Limits
+from checker.places import Limits
+from checker.poll import Checker
 from client.server_client import FleetSession
 from core.fleet import Group, Server, WarmupSet
 from core.model import Pause, Policy, State

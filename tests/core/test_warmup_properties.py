@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.memory import advance
 from core.model import (
     Action,
     Cache,
@@ -21,7 +22,7 @@ from core.model import (
     State,
     Submission,
 )
-from core.warmup import CLIENT_PREFIX, advance, decide
+from core.warmup import CLIENT_PREFIX, decide
 from tests.core.observed import (
     NOW,
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.memory import advance, next_poll_seconds, retry_delay
 from core.model import (
     Action,
     Decision,
@@ -20,7 +21,7 @@ from core.model import (
     State,
     Submission,
 )
-from core.warmup import CLIENT_PREFIX, advance, decide, next_poll_seconds, retry_delay, timeout_seconds
+from core.warmup import CLIENT_PREFIX, decide, timeout_seconds
 from core.workflow import Key
 from tests.core.observed import (
     COLD,
