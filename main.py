@@ -11,11 +11,13 @@ import asyncio
 import faulthandler
 import logging
 import math
+import os
 import signal
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import config
 from checker.poll import Checker
@@ -56,12 +58,22 @@ def main(arguments: list[str]) -> int:
     set_up(settings.log_level, supervised=settings.supervised)
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(Program(settings, dry_run=options.dry_run).run(once=options.once))
+        with asyncio.Runner() as runner:
+            code = runner.run(Program(settings, dry_run=options.dry_run).run(once=options.once))
+            if not options.once:
+                _leave(code)
+            return code
     except (CacheKeeperError, OSError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once. Python would wait for its threads, and a name lookup that hangs in one cannot be cancelled."""
+    logging.shutdown()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +102,7 @@ class Program:
         self._lanes = Lanes()
         self._stuck: list[str] = []
         self._cycles: set[asyncio.Task[None]] = set()
+        self._clean_task: asyncio.Task[None] | None = None
         self._began = read_clock()
         self._cleaning = self._new_cleaning()
 
@@ -163,6 +176,9 @@ class Program:
         for task in self._cycles:
             task.cancel()
         await asyncio.gather(*self._cycles, return_exceptions=True)
+        if self._clean_task is not None:
+            # It has been told to end after the entry in hand; the supervisor's patience is longer than ours.
+            await asyncio.wait([self._clean_task], timeout=settings.stop_grace_seconds / 2)
         return 0
 
     def _say_page(self, problem: str, *, again: bool = False) -> None:
@@ -209,9 +225,7 @@ class Program:
     def _clean_if_due(self) -> None:
         if self._lanes.is_working(CLEAN) or not self._cleaning.is_due():
             return
-        task = asyncio.create_task(self._clean())
-        self._cycles.add(task)
-        task.add_done_callback(self._cycles.discard)
+        self._clean_task = asyncio.create_task(self._clean())
 
     async def _clean(self) -> None:
         self._lanes.begin(CLEAN, time.monotonic())

@@ -6,7 +6,9 @@ connection, connected but late, answered something that was not asked for.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from client.protocol import (
@@ -62,6 +65,7 @@ class FleetSession:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._progress = progress
+        self._connect_timeout_seconds = connect_timeout_seconds
         self._timeout = aiohttp.ClientTimeout(
             total=connect_timeout_seconds + answer_timeout_seconds, sock_connect=connect_timeout_seconds
         )
@@ -70,7 +74,9 @@ class FleetSession:
         self._session = aiohttp.ClientSession(
             # Unlimited: a black hole must not hold a place that a live server needs. Longer than any sensible
             # interval, so that a poll finds the connection of the last one still open.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=75, ttl_dns_cache=60, resolver=_Resolver(self._connect_timeout_seconds)
+            ),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=REQUEST_HEADERS,
@@ -86,6 +92,23 @@ class FleetSession:
     def client(self, server: Server) -> ServerClient:
         """Return the client of one server; it is cheap and holds no connection of its own."""
         return ServerClient(self._session, server, self._progress)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Looks names up within the connect timeout, which aiohttp begins to count only once there is an address."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__()
+        self._timeout_seconds = timeout_seconds
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await super().resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None
 
 
 class ServerClient:

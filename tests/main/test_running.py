@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -181,3 +183,28 @@ def test_the_secret_of_a_header_is_sent_to_the_server_and_seen_nowhere_else(work
         program.drop_leash()
         program.wait()
         assert secret.encode() not in (workspace.root / "cache_keeper.sqlite3").read_bytes()
+
+
+@pytest.mark.needs_root
+def test_a_name_server_that_never_answers_holds_up_neither_the_verdict_nor_the_end(workspace: Workspace) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give main.py a name server of its own")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        try:
+            silent.bind(("127.0.0.1", 53))
+        except OSError as error:
+            pytest.skip(f"no port 53 here: {error}")
+        resolver = workspace.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+        mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        if subprocess.run(["unshare", "-m", "sh", "-c", mount, resolver, "true"], check=False).returncode:
+            pytest.skip("no mount namespace of our own here")
+        workspace.prefix = ["unshare", "-m", "sh", "-c", mount, str(resolver)]
+        workspace.settings |= {"SERVERS": "http://comfy.example:8188"}
+        program = workspace.running(supervised=True)
+        wait_for(lambda: workspace.states() == {"http://comfy.example:8188": "unreachable"})
+        assert "no name server answers" in workspace.details()[0]["sets"][0]["reason"]
+        assert silent.recv(4096, socket.MSG_DONTWAIT), "it was not asked: the test shows nothing"
+        asked = time.monotonic()
+        program.signal(signal.SIGTERM)
+        assert program.wait(40) == 0
+        assert time.monotonic() - asked < 4
