@@ -67,7 +67,8 @@ def test_two_keepers_at_one_server_submit_each_key_once(tmp_path: Path) -> None:
 
 def test_two_keepers_that_posted_at_the_same_moment_withdraw_the_later_one(tmp_path: Path) -> None:
     with FakeServer() as server:
-        server.occupy(0.4)
+        server.occupy(0.5)
+        server.set_loader("SAM3ModelLoader", seconds=0.8)
         # Both have read an empty queue; the first POST is held back until the second has come.
         server.misbehave("POST /prompt", status=None, delay_seconds=0.15, times=2)
         target = [server_of(server.url, set_of(SLOW, priority="queue"))]

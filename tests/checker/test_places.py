@@ -31,11 +31,11 @@ def test_users_jobs_go_first_until_patience_is_over(journal: Path) -> None:
 
 def test_users_jobs_are_over_before_patience_is(journal: Path) -> None:
     with FakeServer() as server:
-        server.occupy(0.15)
-        server.occupy(0.15)
+        server.occupy(0.4)
+        server.occupy(0.4)
         with RunningChecker([server_of(server.url, set_of(SLOW, patience_seconds=60))], journal) as running:
-            running.wait(lambda: running.decision().rule == "users_first")
             running.wait_state(State.LOADED)
+            assert [event.rule for event in running.events("state")][:2] == ["users_first", "submit"]
 
 
 def test_a_set_with_priority_goes_to_the_front(journal: Path) -> None:
@@ -74,7 +74,9 @@ def test_the_first_warm_ups_of_a_fleet_are_spread(journal: Path) -> None:
             for number in range(4):
                 running.wait_state(State.LOADED, server=number)
         starts = sorted(server.prompts[0].at for server in fleet)
-        assert all(later - earlier >= 0.15 for earlier, later in itertools.pairwise(starts)), starts
+        # Begun 0.2 s apart; how long each request then takes on a busy machine is another matter.
+        assert starts[-1] - starts[0] > 0.4, starts
+        assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(starts)), starts
 
 
 @pytest.mark.parametrize("end", ["dies", "pauses", "worker dies"])
