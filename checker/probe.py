@@ -7,13 +7,14 @@ way round, finished jobs look lost, and a job that ended in between would be sen
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from checker.tracks import ServerTrack, SetTrack
 from client.server_client import ServerClient
 from core.answers import Listing, lacking_in, meets
 from core.errors import BadAnswer, Busy, NoSuchRoute, ServerError, Unreachable
 from core.model import Cache, DetectorUsed, Observation, Queue, Reach, Run, State
-from core.workflow import Graph, is_link
+from core.workflow import Graph, Key, is_link, subgraph_for
 
 _RECHECK_ROUTES_EVERY_POLLS = 50
 _PREFLIGHT_VALID_SECONDS = 600.0
@@ -72,10 +73,10 @@ async def _look(track: ServerTrack, now: float, wall: float) -> dict[str, Observ
             observations[each.warmup.name] = Observation(Reach.BAD_ANSWER, str(cache), queue=queue)
             continue
         gone = None if cache.loaded else await _earlier_run_gone(each, track)
-        lacking = () if cache.loaded else await _preflight(each, track, now)
+        lacking, unmet = ((), frozenset()) if cache.loaded else await _preflight(each, cache.missing, track, now)
         observations[each.warmup.name] = Observation(
             Reach.OK, cache=cache, queue=queue, run=run if each is opened else None,
-            earlier_run_gone=gone, lacking=lacking,
+            earlier_run_gone=gone, lacking=lacking, unmet=unmet,
         )  # fmt: skip
     return observations
 
@@ -180,32 +181,47 @@ async def _earlier_run_gone(each: SetTrack, track: ServerTrack) -> bool | None:
         return None
 
 
-async def _preflight(each: SetTrack, track: ServerTrack, now: float) -> tuple[str, ...]:
-    """Return the node classes and files that the set's workflow needs and the server lacks, by name."""
+async def _preflight(
+    each: SetTrack, missing: tuple[Key, ...], track: ServerTrack, now: float
+) -> tuple[tuple[str, ...], frozenset[Key]]:
+    """Return what the set's workflow needs and the server lacks, by name, and the missing keys that it keeps cold."""
     graph = each.warmup.graph
     if graph is None or each.memory.submission is not None or (now < each.memory.retry_at and not each.memory.hurried):
-        return ()
+        return (), frozenset()
     if each.preflight_at is not None and now - each.preflight_at < _PREFLIGHT_VALID_SECONDS:
-        return ()
-    lacking = await lacking_for(graph, track.client)
-    each.preflight_at = None if lacking else now
-    return lacking
+        return (), frozenset()
+    by_node = await lacking_for(graph, track.client)
+    each.preflight_at = None if by_node else now
+    unmet = frozenset(
+        key
+        for key in missing
+        if key in each.policy.storable and not by_node.keys().isdisjoint(subgraph_for(graph, key))
+    )
+    return lacking_names(by_node), unmet
 
 
-async def lacking_for(graph: Graph, client: ServerClient) -> tuple[str, ...]:
-    """Given a workflow, return what a server lacks for it: node classes and files, by name.
+async def lacking_for(graph: Graph, client: ServerClient) -> dict[str, list[str]]:
+    """Given a workflow, return what a server lacks for it, by node id: the node's class, files that it names.
 
     Raises Unreachable or Busy. A class that the server will not describe is passed over: a proxy that does not
     let this route through must not keep a server cold, and POST /prompt will tell.
     """
-    inputs: dict[str, list[tuple[str, object]]] = {}
-    for node in graph.values():
-        constants = [(name, value) for name, value in node["inputs"].items() if not is_link(value)]
-        inputs.setdefault(node["class_type"], []).extend(constants)
-    lacking: list[str] = []
-    for class_type, constants in inputs.items():
+    described: dict[str, object] = {}
+    lacking: dict[str, list[str]] = {}
+    for node_id, node in graph.items():
+        class_type = node["class_type"]
         try:
-            lacking += lacking_in(class_type, await client.object_info(class_type), constants)
+            if class_type not in described:
+                described[class_type] = await client.object_info(class_type)
+            constants = [(name, value) for name, value in node["inputs"].items() if not is_link(value)]
+            found = lacking_in(class_type, described[class_type], constants)
         except BadAnswer:
             continue
-    return tuple(dict.fromkeys(lacking))
+        if found:
+            lacking[node_id] = found
+    return lacking
+
+
+def lacking_names(by_node: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """Return each class and file once, in the workflow's order."""
+    return tuple(dict.fromkeys(name for names in by_node.values() for name in names))

@@ -134,7 +134,8 @@ class Observation:
     ``queue`` is None when it was not read (nothing was missing) and ``run`` is None while our open
     submission has no entry in the history. ``earlier_run_gone`` is True when a run that the server must once
     have had in its history is no longer there, so that it restarted; None when nobody looked. ``lacking``
-    names the node classes and files that the workflow needs and the server does not have.
+    names the node classes and files that the workflow needs and the server does not have, ``unmet`` the keys
+    that cannot be stored without them.
     """
 
     reach: Reach
@@ -144,6 +145,7 @@ class Observation:
     run: Run | None = None
     earlier_run_gone: bool | None = None
     lacking: tuple[str, ...] = ()
+    unmet: frozenset[Key] = frozenset()
     latency_seconds: float = 0.0
 
 

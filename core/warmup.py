@@ -105,7 +105,9 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         wait = memory.retry_at - now
         reason = f"{memory.last_failure}; failed {memory.failures} times, next try in {wait:.0f} s"
         return Decision(Action.WAIT, State.FAILED, rule, reason, closes=closes, loss=loss, look_again_seconds=wait)
-    if observed.lacking:
+    able = [key for key in untried or storable if key not in observed.unmet]
+    able = able or [key for key in storable if key not in observed.unmet]
+    if observed.lacking and not able:
         reason = f"the server lacks {', '.join(observed.lacking)}"
         return Decision(Action.NONE, State.FAILED, "preflight", reason, closes=closes, loss=loss)
 
@@ -121,7 +123,7 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         return Decision(
             Action.WAIT, State.NEEDS_SUBMISSION, rule, f"missing: {missing}; {reason}", closes=closes, loss=loss
         )
-    key = next(iter(untried or storable), None)
+    key = next(iter(able), None)
     # The next key of a warm-up that is under way is no new need: the set stays queued.
     state, rule = (State.QUEUED, "next_key") if closes is Outcome.VERIFIED else (State.NEEDS_SUBMISSION, "submit")
     return Decision(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from checker import view
 from checker.cli import Fleet
 from checker.poll import Checker
-from checker.probe import lacking_for
+from checker.probe import lacking_for, lacking_names
 from client.server_client import FleetSession
 from config import Settings
 from core.errors import CacheKeeperError, NoSuchRoute
@@ -54,7 +54,7 @@ def ask_about(settings: Settings, name: str) -> Callable[[Graph], tuple[tuple[st
             answer_timeout_seconds=settings.probe_timeout_seconds,
         ) as session:
             client = session.client(server)
-            lacking = await lacking_for(graph, client)
+            lacking = lacking_names(await lacking_for(graph, client))
             try:
                 return lacking, dict((await client.cache_list()).sizes)
             except NoSuchRoute:

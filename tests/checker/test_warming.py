@@ -167,6 +167,19 @@ def test_classes_and_files_that_a_server_lacks_are_named_before_anything_is_sent
         assert server.prompts == []
 
 
+def test_a_key_whose_loader_the_server_lacks_leaves_the_other_keys_warm(journal: Path) -> None:
+    graph = {
+        **WARMUP,
+        "90": {"class_type": "NoSuchLoader", "inputs": {}},
+        "91": {"class_type": "CacheBackendData //Inspire", "inputs": {"key": "odd", "tag": "", "data": ["90", 0]}},
+    }
+    with FakeServer() as server, RunningChecker([server_of(server.url, set_of(graph))], journal) as running:
+        running.wait(lambda: set(server.keys()) == {"clip", "vae"})
+        running.wait(lambda: running.decision().rule in ("preflight", "backing_off"))
+        assert "node class 'NoSuchLoader'" in running.decision().reason
+        assert all("odd" not in keys_of(prompt) for prompt in ours(server))
+
+
 def test_a_preflight_that_a_proxy_forbids_keeps_nothing_cold(journal: Path) -> None:
     with FakeServer() as server:
         server.misbehave("/object_info/*", status=403)

@@ -290,7 +290,7 @@ def test_a_wish_is_spent_by_one_submission() -> None:
 
 def test_a_wish_that_failed_is_not_repeated_past_the_back_off() -> None:
     walk = Walk(memory=Memory(hurried=True))
-    lacking = replace(COLD, lacking=("class 'X'",))
+    lacking = replace(COLD, lacking=("class 'X'",), unmet=frozenset(KEYS))
     assert walk.see(lacking).rule == "preflight"
     assert walk.see(COLD, after=1).rule == "backing_off"
 
