@@ -186,18 +186,25 @@ async def _preflight(
 ) -> tuple[tuple[str, ...], frozenset[Key]]:
     """Return what the set's workflow needs and the server lacks, by name, and the missing keys that it keeps cold."""
     graph = each.warmup.graph
-    if graph is None or each.memory.submission is not None or (now < each.memory.retry_at and not each.memory.hurried):
+    if graph is None:
         return (), frozenset()
-    if each.preflight_at is not None and now - each.preflight_at < _PREFLIGHT_VALID_SECONDS:
+    if _preflight_is_due(each, now):
+        each.preflight = (now, await lacking_for(graph, track.client))
+    by_node = each.preflight[1] if each.preflight is not None else {}
+    if not by_node:
         return (), frozenset()
-    by_node = await lacking_for(graph, track.client)
-    each.preflight_at = None if by_node else now
-    unmet = frozenset(
-        key
-        for key in missing
-        if key in each.policy.storable and not by_node.keys().isdisjoint(subgraph_for(graph, key))
-    )
+    storable = [key for key in missing if key in each.policy.storable]
+    unmet = frozenset(key for key in storable if not by_node.keys().isdisjoint(subgraph_for(graph, key)))
     return lacking_names(by_node), unmet
+
+
+def _preflight_is_due(each: SetTrack, now: float) -> bool:
+    """Not while a submission is open: then the server is at work. What was lacking is asked for at each new try."""
+    if each.memory.submission is not None:
+        return False
+    if each.preflight is None or now - each.preflight[0] >= _PREFLIGHT_VALID_SECONDS:
+        return True
+    return bool(each.preflight[1]) and (now >= each.memory.retry_at or each.memory.hurried)
 
 
 async def lacking_for(graph: Graph, client: ServerClient) -> dict[str, list[str]]:

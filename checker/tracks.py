@@ -58,8 +58,8 @@ _NOT_OBSERVED = Observation(Reach.BAD_ANSWER, "not polled yet")
 class SetTrack:
     """One warm-up set on one server: its policy, what is remembered of it, and what was last seen and decided.
 
-    ``good_run`` is the last verified run: its prompt id and when it ended (UTC seconds). ``preflight_at`` is
-    the monotonic time of the last preflight that found everything.
+    ``good_run`` is the last verified run: its prompt id and when it ended (UTC seconds). ``preflight`` is
+    when the server was last asked what it has (monotonic), and what it lacked, by node id.
     """
 
     warmup: WarmupSet
@@ -68,7 +68,7 @@ class SetTrack:
     decision: Decision = _NOT_DECIDED
     observation: Observation = _NOT_OBSERVED
     good_run: tuple[str, float] | None = None
-    preflight_at: float | None = None
+    preflight: tuple[float, dict[str, list[str]]] | None = None
     last_submitted_at: float | None = None
     warming_from: float | None = None
     last_warm_seconds: float | None = None
