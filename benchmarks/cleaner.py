@@ -30,7 +30,7 @@ FILES_IN_TASK = 5
 DAY = 86_400
 
 SWEEP = """
-import resource, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +49,9 @@ else:
     (report,) = sweep(target, run)
     assert report.ok, report.as_dict()
     print(report.deleted_files, report.plan.entries)
-own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-print(max(own, children), file=sys.stderr)
+# Not ru_maxrss: that one starts with the peak of the process that started us.
+(peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak, file=sys.stderr)
 """
 # What an operator would type: find compares whole days, so "+0" is "older than 24 hours".
 FIND = {
