@@ -32,13 +32,15 @@ class HuggingFace:
         self._token = token
         # False: never the token of a stored login. Tokens come from the environment alone.
         self._plain_token: str | bool = token.reveal() if token else False
-        self._library = _library()
+        self._library, self._utilities = _library()
         # The client lets the errors of its HTTP library through, and has changed that library before.
-        kinds = self._library.errors.HfHubHTTPError.__mro__
+        kinds: Any = import_module("huggingface_hub.errors").HfHubHTTPError.__mro__
         self._http_error: type[Exception] = next(each for each in kinds if each.__name__ == "HTTPError")
 
     def resolve(self, repo: str, revision: str) -> Manifest:
         """Return what the repo holds at a revision: the commit, and each file with its size and hash."""
+
+        repo_file: Any = import_module("huggingface_hub.hf_api").RepoFile
 
         def ask() -> Manifest:
             api = self._library.HfApi(endpoint=self.endpoint, token=self._plain_token)
@@ -47,7 +49,7 @@ class HuggingFace:
             files = [
                 FileRecord(each.path, each.size, each.lfs.sha256 if each.lfs else None, each.blob_id)
                 for each in api.list_repo_tree(repo, recursive=True, revision=commit)
-                if isinstance(each, self._library.hf_api.RepoFile)
+                if isinstance(each, repo_file)
             ]
             return Manifest(repo, revision, commit, self.endpoint, tuple(files))
 
@@ -67,7 +69,7 @@ class HuggingFace:
 
     def headers(self) -> dict[str, str]:
         """Return what each request of ours carries; the Authorization header has the token in it."""
-        return dict(self._library.utils.build_hf_headers(token=self._plain_token))
+        return dict(self._utilities.build_hf_headers(token=self._plain_token))
 
     def snapshot(self, wanted: Manifest, paths: Iterable[str], directory: Path) -> None:
         """Download these files of a commit into a directory, several at once, with ``snapshot_download``."""
@@ -143,14 +145,14 @@ def _status_and_wait(error: Exception, attempt: int) -> tuple[int | None, float]
     return status, retry_after_seconds(header, attempt)
 
 
-def _library() -> Any:
+def _library() -> tuple[Any, Any]:
     try:
-        library: Any = import_module("huggingface_hub")
+        library, utilities = import_module("huggingface_hub"), import_module("huggingface_hub.utils")
     except ImportError:
         raise ModelError(
             "huggingface_hub is not installed: make setup-models, or pip install -r requirements-models.txt"
         ) from None
     # One display on the terminal is enough, and ours also knows the large files.
-    library.utils.disable_progress_bars()
-    library.logging.set_verbosity_error()
-    return library
+    utilities.disable_progress_bars()
+    utilities.logging.set_verbosity_error()
+    return library, utilities

@@ -9,7 +9,8 @@ stored already by its hash, file by file.
 from __future__ import annotations
 
 import glob
-import sys
+import io
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -42,6 +43,7 @@ class ModelScope:
             raise ModelError(
                 "modelscope-hub is not installed: make setup-models, or pip install -r requirements-models.txt"
             ) from None
+        logging.getLogger("modelscope_hub").setLevel(logging.WARNING)
         settings = config.HubConfig(
             endpoint=endpoint, token=token.reveal() if token else "", config_dir=state_dir / "modelscope"
         )
@@ -75,8 +77,8 @@ class ModelScope:
             advance(max(int(event.get("uploaded_bytes") or 0), int(event.get("committed_bytes") or 0)))
 
         def upload() -> None:
-            # Its report belongs to a person, and stdout may be JSON.
-            with redirect_stdout(sys.stderr):
+            # It prints a report of its own, and stdout may be JSON.
+            with redirect_stdout(io.StringIO()):
                 self._api.upload_folder(
                     repo,
                     "model",

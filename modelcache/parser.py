@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     cleaned.add_argument("--older-than", type=_checked(age_seconds), metavar="30d",
                          help="only what has not been used for so long / 只删除长期未使用的")  # fmt: skip
     cleaned.add_argument("--keep-under", type=_checked(size_bytes), metavar="200GB",
-                         help="the least recently used, until this is left / 按最久未用删除，直到不超过该容量")  # fmt: skip
+                         help="the least recently used, until this is left / 先删最久未用的，直到不超过")  # fmt: skip
     _destructive(cleaned)
 
     verified = _command(commands, "verify", "check that models are whole / 校验模型是否完整", name="?")

@@ -171,19 +171,37 @@ def _noting(name: str, removed: Removed) -> Iterator[None]:
 
 def _move_and_remove(root: int, place: Place, found: Reading) -> Removed:
     removed = Removed()
-    with _deleting(root, make=True) as deleting:
-        name = f"{place.name}.{os.getpid()}.{time.time_ns()}"
-        os.rename(place.name, name, src_dir_fd=root, dst_dir_fd=deleting)
+    if place.layout is Layout.FILE:
+        remove_file(root, place.name, removed)  # at once, so there is nothing to move aside
+        return removed
+    # From before the move: whoever purges .deleting meanwhile leaves this one, and its bytes, to us.
+    fcntl.flock(found.top, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    name = f"{place.name}.{os.getpid()}.{time.time_ns()}"
+    with _move(root, place.name, name) as deleting:
         # Nobody finds it any more. Who opened it in between keeps it.
-        opened = None if place.layout is Layout.FILE else open_elsewhere(found.top, found.tree.files)[0]
+        opened, _ = open_elsewhere(found.top, found.tree.files)
         if opened is not None:
             os.rename(name, place.name, src_dir_fd=deleting, dst_dir_fd=root)
             raise ModelBusy(f"{place.name}: {opened} has just been opened")
         os.fsync(root)
-        _remove_entry(deleting, name, removed)
+        remove_tree(deleting, name, removed)
     with suppress(OSError):
         os.rmdir(DELETING, dir_fd=root)
     return removed
+
+
+@contextmanager
+def _move(root: int, source: str, target: str) -> Iterator[int]:
+    """Rename an entry of the root into ``.deleting``, and yield that directory."""
+    while True:
+        with _deleting(root, make=True) as deleting:
+            try:
+                os.rename(source, target, src_dir_fd=root, dst_dir_fd=deleting)
+            except FileNotFoundError:
+                os.stat(source, dir_fd=root, follow_symlinks=False)  # raises when it is the model that has gone
+                continue  # another clean has finished, and removed the empty .deleting between the two calls
+            yield deleting
+            return
 
 
 def _remove_entry(deleting: int, name: str, removed: Removed) -> None:
