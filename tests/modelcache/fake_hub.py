@@ -37,6 +37,7 @@ class FakeHub:
         self.refuse: dict[str, list[tuple[int, str | None]]] = {}
         self.ignore_ranges = False
         self.serve_instead: dict[str, bytes] = {}
+        self.listed_size: dict[str, int] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.sent_bytes: Counter[str] = Counter()
         self.models: dict[str, dict[str, Any]] = {}
@@ -149,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
         return repo, ""
 
     def _entry(self, path: str, content: bytes) -> dict[str, Any]:
-        entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": git_blob_id(content)}
+        size = self.owner.listed_size.get(path, len(content))
+        entry: dict[str, Any] = {"type": "file", "path": path, "size": size, "oid": git_blob_id(content)}
         if len(content) >= _LFS_FROM_BYTES:
             entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
         return entry
