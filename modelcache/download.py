@@ -13,13 +13,15 @@ import os
 import re
 import threading
 from collections.abc import Callable
-
-import requests
+from typing import TYPE_CHECKING
 
 from core.errors import HubError, ModelError, NoRoom
 from core.models.manifest import FileRecord
 from modelcache.huggingface import refusal, retry_after_seconds
 from modelcache.weights import Stopped
+
+if TYPE_CHECKING:
+    import requests
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK_BYTES = 1 << 20
@@ -118,6 +120,8 @@ def _attempt(
     url: str, headers: dict[str, str], part: Part, advance: Advance, stop: threading.Event
 ) -> tuple[int | None, str | None, str]:
     """Ask once for the rest; return the status, the hub's Retry-After and what went wrong."""
+    import requests  # only a download needs it, and listing shall start quickly
+
     # Also from 0: a CDN that refuses to send a huge file whole sends it as a range. Never compressed: ranges of a
     # compressed answer are ranges of something else.
     ranged = {**headers, "Range": f"bytes={part.size}-", "Accept-Encoding": "identity"}
