@@ -22,6 +22,7 @@ from modelcache.roots import OPEN_DIRECTORY, CacheRoot, make_directory, open_dir
 from modelcache.tree import mounts_beneath
 
 DELETING = ".deleting"
+_ATTEMPTS = 20
 
 
 @dataclass
@@ -74,7 +75,7 @@ def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
 def purge_leftovers(root: CacheRoot) -> Removed:
     """Remove what killed runs left in ``.deleting``; what another process is taking apart right now stays."""
     removed = Removed()
-    with suppress(OSError), _opened_root(root) as top, _deleting(top, make=False) as deleting:
+    with suppress(OSError), _opened_root(root) as top, _opened_deleting(top) as deleting:
         for name in os.listdir(deleting):
             _remove_entry(deleting, name, removed)
     with suppress(OSError), _opened_root(root) as top:
@@ -84,7 +85,7 @@ def purge_leftovers(root: CacheRoot) -> Removed:
 
 def leftover_names(root: CacheRoot) -> list[str]:
     """Return what lies in ``.deleting``."""
-    with suppress(OSError), _opened_root(root) as top, _deleting(top, make=False) as deleting:
+    with suppress(OSError), _opened_root(root) as top, _opened_deleting(top) as deleting:
         return sorted(os.listdir(deleting))
     return []
 
@@ -177,7 +178,8 @@ def _move_and_remove(root: int, place: Place, found: Reading) -> Removed:
     # From before the move: whoever purges .deleting meanwhile leaves this one, and its bytes, to us.
     fcntl.flock(found.top, fcntl.LOCK_EX | fcntl.LOCK_NB)
     name = f"{place.name}.{os.getpid()}.{time.time_ns()}"
-    with _move(root, place.name, name) as deleting:
+    deleting = _move(root, place.name, name)
+    try:
         # Nobody finds it any more. Who opened it in between keeps it.
         opened, _ = open_elsewhere(found.top, found.tree.files)
         if opened is not None:
@@ -185,23 +187,27 @@ def _move_and_remove(root: int, place: Place, found: Reading) -> Removed:
             raise ModelBusy(f"{place.name}: {opened} has just been opened")
         os.fsync(root)
         remove_tree(deleting, name, removed)
+    finally:
+        os.close(deleting)
     with suppress(OSError):
         os.rmdir(DELETING, dir_fd=root)
     return removed
 
 
-@contextmanager
-def _move(root: int, source: str, target: str) -> Iterator[int]:
-    """Rename an entry of the root into ``.deleting``, and yield that directory."""
-    while True:
-        with _deleting(root, make=True) as deleting:
+def _move(root: int, source: str, target: str) -> int:
+    """Rename an entry of the root into ``.deleting``; return a descriptor of that directory."""
+    for _ in range(_ATTEMPTS):
+        # Another clean that has finished removes the empty .deleting, perhaps between two of these calls.
+        with suppress(FileNotFoundError):
+            deleting = make_directory(root, DELETING)
             try:
                 os.rename(source, target, src_dir_fd=root, dst_dir_fd=deleting)
-            except FileNotFoundError:
-                os.stat(source, dir_fd=root, follow_symlinks=False)  # raises when it is the model that has gone
-                continue  # another clean has finished, and removed the empty .deleting between the two calls
-            yield deleting
-            return
+                return deleting
+            except OSError:
+                os.close(deleting)
+                raise
+    os.stat(source, dir_fd=root, follow_symlinks=False)  # raises when it is the model that has gone
+    raise ModelBusy(f"{source}: too many others are cleaning; try again later")
 
 
 def _remove_entry(deleting: int, name: str, removed: Removed) -> None:
@@ -235,8 +241,8 @@ def _opened_root(root: CacheRoot) -> Iterator[int]:
 
 
 @contextmanager
-def _deleting(root: int, *, make: bool) -> Iterator[int]:
-    descriptor = make_directory(root, DELETING) if make else open_directory(root, DELETING)
+def _opened_deleting(root: int) -> Iterator[int]:
+    descriptor = open_directory(root, DELETING)
     try:
         yield descriptor
     finally:
