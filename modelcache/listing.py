@@ -87,7 +87,7 @@ def _places(root: CacheRoot, listing: Listing) -> Iterator[Place]:
     for entry in _entries(root, "", listing):
         if entry.is_symlink():
             listing.skipped.append((entry.path, "a link, which is not followed"))
-        elif entry.name == DELETING and any(_entries(root, DELETING, listing)):
+        elif entry.name.startswith(DELETING):
             listing.skipped.append((entry.path, "left by an interrupted clean; prune removes it"))
         elif layout := layout_of(entry):
             yield Place(root, entry.name, layout)

@@ -31,7 +31,7 @@ GRACE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Waste:
-    """What can be pruned in one model (or, without a place, in a root's ``.deleting``), and the bytes it would free."""
+    """What can be pruned in one model (or, without a place, of a killed clean), and the bytes it would free."""
 
     root: CacheRoot
     name: str

@@ -1,7 +1,8 @@
 """Removes a model so that a kill at any moment leaves either the whole model or none.
 
-The model is first renamed into ``.deleting`` in the same directory, where nobody looks for models, and taken apart
-there. What a killed run left in ``.deleting`` is purged by the next one.
+The model is first renamed to ``.deleting.<name>…`` beside itself, where nobody looks for models, and taken apart
+there. What a killed run left under such a name is purged by the next one. Nothing is created on the way: on a full
+disk there is no room for it, and cleaning is needed most.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from core.errors import ModelBusy, ModelError
 from modelcache.inuse import open_elsewhere, users
 from modelcache.lock import LOCKS, file_holder
 from modelcache.reading import Layout, Place, Reading, reading
-from modelcache.roots import OPEN_DIRECTORY, CacheRoot, make_directory, open_directory, open_root
+from modelcache.roots import OPEN_DIRECTORY, CacheRoot, open_directory, open_root
 from modelcache.tree import mounts_beneath
 
-DELETING = ".deleting"
-_ATTEMPTS = 20
+DELETING = ".deleting."
 
 
 @dataclass
@@ -73,21 +73,23 @@ def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
 
 
 def purge_leftovers(root: CacheRoot) -> Removed:
-    """Remove what killed runs left in ``.deleting``; what another process is taking apart right now stays."""
+    """Remove what killed runs left half removed; what another process is taking apart right now stays."""
     removed = Removed()
-    with suppress(OSError), _opened_root(root) as top, _opened_deleting(top) as deleting:
-        for name in os.listdir(deleting):
-            _remove_entry(deleting, name, removed)
     with suppress(OSError), _opened_root(root) as top:
-        os.rmdir(DELETING, dir_fd=top)
+        for name in _leftovers(top):
+            _purge(top, name, removed)
     return removed
 
 
 def leftover_names(root: CacheRoot) -> list[str]:
-    """Return what lies in ``.deleting``."""
-    with suppress(OSError), _opened_root(root) as top, _opened_deleting(top) as deleting:
-        return sorted(os.listdir(deleting))
+    """Return what killed runs left half removed."""
+    with suppress(OSError), _opened_root(root) as top:
+        return sorted(_leftovers(top))
     return []
+
+
+def _leftovers(root: int) -> list[str]:
+    return [name for name in os.listdir(root) if name.startswith(DELETING)]
 
 
 def remove_file(top: int, path: str, removed: Removed) -> None:
@@ -175,54 +177,29 @@ def _move_and_remove(root: int, place: Place, found: Reading) -> Removed:
     if place.layout is Layout.FILE:
         remove_file(root, place.name, removed)  # at once, so there is nothing to move aside
         return removed
-    # From before the move: whoever purges .deleting meanwhile leaves this one, and its bytes, to us.
+    # From before the move: whoever purges leftovers meanwhile leaves this one, and its bytes, to us.
     fcntl.flock(found.top, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    name = f"{place.name}.{os.getpid()}.{time.time_ns()}"
-    deleting = _move(root, place.name, name)
-    try:
-        # Nobody finds it any more. Who opened it in between keeps it.
-        opened, _ = open_elsewhere(found.top, found.tree.files)
-        if opened is not None:
-            os.rename(name, place.name, src_dir_fd=deleting, dst_dir_fd=root)
-            raise ModelBusy(f"{place.name}: {opened} has just been opened")
-        os.fsync(root)
-        remove_tree(deleting, name, removed)
-    finally:
-        os.close(deleting)
-    with suppress(OSError):
-        os.rmdir(DELETING, dir_fd=root)
+    name = f"{DELETING}{place.name[:100]}.{os.getpid()}.{time.time_ns()}"
+    os.rename(place.name, name, src_dir_fd=root, dst_dir_fd=root)
+    # Nobody finds it any more. Who opened it in between keeps it.
+    opened, _ = open_elsewhere(found.top, found.tree.files)
+    if opened is not None:
+        os.rename(name, place.name, src_dir_fd=root, dst_dir_fd=root)
+        raise ModelBusy(f"{place.name}: {opened} has just been opened")
+    os.fsync(root)
+    remove_tree(root, name, removed)
     return removed
 
 
-def _move(root: int, source: str, target: str) -> int:
-    """Rename an entry of the root into ``.deleting``; return a descriptor of that directory."""
-    for _ in range(_ATTEMPTS):
-        # Another clean that has finished removes the empty .deleting, perhaps between two of these calls.
-        with suppress(FileNotFoundError):
-            deleting = make_directory(root, DELETING)
-            try:
-                os.rename(source, target, src_dir_fd=root, dst_dir_fd=deleting)
-                return deleting
-            except OSError:
-                os.close(deleting)
-                raise
-    os.stat(source, dir_fd=root, follow_symlinks=False)  # raises when it is the model that has gone
-    raise ModelBusy(f"{source}: too many others are cleaning; try again later")
-
-
-def _remove_entry(deleting: int, name: str, removed: Removed) -> None:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+def _purge(root: int, name: str, removed: Removed) -> None:
     try:
-        descriptor = os.open(name, flags, dir_fd=deleting)
+        descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=root)
     except OSError:
         return
     try:
         # Two purges at once share the work instead of counting the same bytes twice.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            remove_tree(deleting, name, removed)
-        else:
-            remove_file(deleting, name, removed)
+        remove_tree(root, name, removed)
     except BlockingIOError:
         pass
     except OSError as error:
@@ -234,15 +211,6 @@ def _remove_entry(deleting: int, name: str, removed: Removed) -> None:
 @contextmanager
 def _opened_root(root: CacheRoot) -> Iterator[int]:
     descriptor = open_root(root)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _opened_deleting(root: int) -> Iterator[int]:
-    descriptor = open_directory(root, DELETING)
     try:
         yield descriptor
     finally:

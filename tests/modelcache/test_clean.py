@@ -249,6 +249,28 @@ def test_a_mount_below_a_model_protects_it(tmp_path: Path) -> None:
         subprocess.run(["umount", str(model / "mounted")], check=True)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 8 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount, and not in every container")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_can_still_be_cleaned(small_disk: Path) -> None:
+    write(small_disk / "one", ONE)
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "rest").write_bytes(b"x" * (9 << 20))
+    (outcome,) = cleaned(small_disk)
+    assert (outcome.deleted, outcome.trouble) == (True, None)
+    assert outcome.freed_bytes > 200_000
+
+
 # Prune
 
 
@@ -302,7 +324,7 @@ def test_a_superseded_revision_that_is_open_stays(tmp_path: Path) -> None:
 
 
 def test_prune_purges_what_an_interrupted_clean_left(tmp_path: Path) -> None:
-    left = write(tmp_path / ".deleting" / "one.1.2", ONE)
+    left = write(tmp_path / ".deleting.one.1.2", ONE)
     listing = list_models(roots(tmp_path), now=0)
     assert listing.models == []
     assert "interrupted" in listing.skipped[0][1]
