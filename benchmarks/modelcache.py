@@ -23,8 +23,8 @@ from benchmarks.measure import publish, table
 from core.models.manifest import FileRecord, Manifest
 from modelcache.check import check_place
 from modelcache.listing import list_models
+from modelcache.model import Layout, Place
 from modelcache.own import write_manifest
-from modelcache.reading import Layout, Place
 from modelcache.roots import OPEN_DIRECTORY, CacheRoot, cache_roots
 
 SUBFOLDERS = ("", "transformer", "vae", "text_encoder", "tokenizer")

@@ -11,6 +11,6 @@ from __future__ import annotations
 from core.models.names import safe_name
 from modelcache.check import check_model_exists
 from modelcache.listing import Listing, list_models
-from modelcache.reading import Model
+from modelcache.model import Model
 
 __all__ = ["Listing", "Model", "check_model_exists", "list_models", "safe_name"]

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import config
 from core.errors import CacheKeeperError, ConfigError, ModelBusy
-from core.models.removal import CleanPolicy
+from core.models.removal import CleanPolicy, Reason
 from core.models.units import size_text
 from core.printable import printable
 from modelcache.check import Progress, check_place, locate
@@ -20,12 +20,13 @@ from modelcache.configured import ROOT, configured_roots
 from modelcache.huggingface import HuggingFace
 from modelcache.listing import Listing, find, list_models
 from modelcache.lock import ModelLock
+from modelcache.model import Layout, Model
 from modelcache.modelscope import ModelScope
 from modelcache.own import set_pin
 from modelcache.parser import EXIT_BUSY, EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, parser
 from modelcache.prune import find_waste, prune
 from modelcache.pull import Pulled, PullOptions, pull
-from modelcache.reading import Layout, Model, reading
+from modelcache.reading import reading
 from modelcache.roots import refuse_unsafe
 from modelcache.show import (
     Words,
@@ -37,6 +38,7 @@ from modelcache.show import (
     outcome_lines,
     plan_lines,
     pruned_lines,
+    pulled_as_json,
     transfer_lines,
     waste_lines,
 )
@@ -111,9 +113,11 @@ class Commands:
                      "in_use": verdict.candidate.in_use} for model, verdict in planned.verdicts]  # fmt: skip
             if self.options.json:
                 self._json({"plan": rows, "freeable_bytes": planned.freeable_bytes})
-            # What was named and cannot go is not done.
-            blocked = self.options.name and not planned.doomed and not policy.older_than_seconds
-            return EXIT_BUSY if blocked and not self.options.dry_run else EXIT_DONE
+            if self.options.dry_run or not self.options.name:
+                return EXIT_DONE
+            # What was named and is protected is not done.
+            reasons = {verdict.reason for _, verdict in planned.verdicts}
+            return EXIT_BUSY if Reason.IN_USE in reasons else EXIT_TROUBLE if Reason.PINNED in reasons else EXIT_DONE
         if not self._confirmed(len(planned.doomed), planned.freeable_bytes):
             return EXIT_TROUBLE
         outcomes = clean(planned, self.protected)
@@ -177,7 +181,7 @@ class Commands:
     def run_pull(self) -> int:
         pulled = self._pull(update=self.options.update)
         if self.options.json:
-            self._json(_pulled_as_json(pulled))
+            self._json(pulled_as_json(pulled))
         return EXIT_DONE
 
     def run_transfer(self) -> int:
@@ -193,7 +197,7 @@ class Commands:
         if options.json:
             comparison = result.comparison
             self._json({
-                **_pulled_as_json(pulled), "target": options.target, "verified": result.verified,
+                **pulled_as_json(pulled), "target": options.target, "verified": result.verified,
                 "created": result.created, "uploaded_files": result.uploaded_files,
                 "uploaded_bytes": result.uploaded_bytes, "comparison": vars(comparison) if comparison else None,
             })  # fmt: skip
@@ -274,15 +278,6 @@ class Commands:
 
 def _unseen(*_: object) -> None:
     """A Progress where nobody watches."""
-
-
-def _pulled_as_json(pulled: Pulled) -> dict[str, object]:
-    manifest = pulled.manifest
-    return {
-        "path": printable(pulled.place.path), "repo": manifest.repo, "revision": manifest.revision,
-        "commit": manifest.commit, "size_bytes": manifest.size_bytes, "files": len(manifest.files),
-        "fetched_bytes": pulled.fetched_bytes, "skipped": pulled.skipped,
-    }  # fmt: skip
 
 
 def _code(troubles: Sequence[tuple[str | None, bool]]) -> int:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from core.models.manifest import FileRecord
 from core.models.names import directory_names
-from core.models.states import ABSENT, Check, Fault, Finding, Seen
+from core.models.states import ABSENT, Check, Evidence, Fault, Finding, Seen
+from modelcache.model import Layout, Place, hub_directory
 from modelcache.own import write_manifest
-from modelcache.reading import Layout, Place, Reading, hub_directory, named_by_hash, reading
+from modelcache.reading import Reading, named_by_hash, reading
 from modelcache.roots import CacheRoot, cache_roots, open_file
 from modelcache.weights import Stopped, hash_file
 
@@ -93,6 +94,8 @@ def full_check(found: Reading, progress: Progress | None = None) -> Check:
     seen = found.seen()
     seen.update(hash_records(found, records.values(), seen, progress))
     check = found.judge(seen, hashed=True)
+    if check and found.manifest is None and records.keys() == found.where.keys():
+        check = replace(check, evidence=Evidence.HASH)  # the blobs of a hub cache have their hashes as names
     if check and found.own.manifest is not None and not found.place.root.read_only:
         stamp(found, seen)
     return check

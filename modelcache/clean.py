@@ -9,7 +9,8 @@ from pathlib import Path
 from core.errors import CacheKeeperError, ModelBusy
 from core.models.removal import Candidate, CleanPolicy, Reason, Verdict, plan
 from modelcache.lock import ModelLock, holder_of
-from modelcache.reading import Model, reading
+from modelcache.model import Model
+from modelcache.reading import reading
 from modelcache.remove import purge_leftovers, remove_model, why_in_use
 from modelcache.roots import CacheRoot, refuse_unsafe
 from modelcache.tree import Usage

@@ -19,8 +19,9 @@ from core.models.names import OWN_DIRECTORY
 from modelcache.check import Progress
 from modelcache.download import Part, download
 from modelcache.huggingface import HuggingFace
+from modelcache.model import hub_directory
 from modelcache.own import PARTS, STAGING
-from modelcache.reading import Reading, hub_directory
+from modelcache.reading import Reading
 from modelcache.roots import CacheRoot, make_directory, open_file
 from modelcache.weights import hash_file
 

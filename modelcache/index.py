@@ -15,8 +15,9 @@ from typing import Any
 
 from core.models.names import OWN_DIRECTORY
 from core.models.states import Check, Evidence, Fault, Finding, State
+from modelcache.model import Layout, Model, Place
 from modelcache.own import USED
-from modelcache.reading import Layout, Model, Place, Reading
+from modelcache.reading import Reading
 from modelcache.tree import Usage
 
 FORMAT = 1

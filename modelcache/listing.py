@@ -9,7 +9,8 @@ from pathlib import Path
 
 from core.models.names import matches
 from modelcache.index import Index
-from modelcache.reading import Layout, Model, Place, layout_of, reading
+from modelcache.model import Layout, Model, Place, layout_of
+from modelcache.reading import reading
 from modelcache.remove import DELETING
 from modelcache.roots import COMFYUI_FOLDERS, CacheRoot
 from modelcache.tree import Usage

@@ -12,8 +12,9 @@ from core.models.names import OWN_DIRECTORY
 from core.models.removal import unreferenced
 from modelcache.inuse import open_elsewhere
 from modelcache.lock import ModelLock
+from modelcache.model import Layout, Model, Place
 from modelcache.own import PARTS, PULLING, STAGING, remove_own, write_manifest
-from modelcache.reading import Layout, Model, Place, Reading, blob_of, hub_refs, reading
+from modelcache.reading import Reading, blob_of, hub_refs, reading
 from modelcache.remove import (
     Removed,
     leftover_names,

@@ -31,6 +31,7 @@ from modelcache.check import Progress, hash_records, locate, stamp
 from modelcache.fetch import RESUMED_FROM_BYTES, fetch, staged_sha256
 from modelcache.huggingface import HuggingFace
 from modelcache.lock import ModelLock
+from modelcache.model import Layout, Place
 from modelcache.own import (
     MANIFEST,
     PARTS,
@@ -41,7 +42,7 @@ from modelcache.own import (
     write_manifest,
     write_pulling,
 )
-from modelcache.reading import Layout, Place, Reading, reading
+from modelcache.reading import Reading, reading
 from modelcache.remove import Removed, remove_tree
 from modelcache.roots import CacheRoot, make_directory, open_directory, open_file, open_root, refuse_unsafe
 from modelcache.weights import hash_file

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
 
 from core.models.manifest import FileRecord, Manifest, hub_tree_from_json
 from core.models.names import OWN_DIRECTORY, is_unfinished, is_weight
@@ -26,57 +25,14 @@ from core.models.states import (
     judge_contents,
     judge_manifest,
 )
+from modelcache.model import Layout, Model, Place, hub_repo
 from modelcache.own import PARTS, STAGING, Own, read_own
-from modelcache.roots import CacheRoot, open_directory, open_file, open_root
-from modelcache.tree import Tree, Usage, read_tree
+from modelcache.roots import open_directory, open_file, open_root
+from modelcache.tree import Tree, read_tree
 from modelcache.weights import inspect_weight, read_document
 
-_HUB_PREFIX = "models--"
 _FOREIGN = ".cache/huggingface"
 _SIGNS = ("config.json", "model_index.json")
-
-
-class Layout(Enum):
-    DIRECTORY = "directory"
-    HUB = "hub"
-    FILE = "file"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a model is: a root, its path below it, and how it lies there."""
-
-    root: CacheRoot
-    name: str
-    layout: Layout
-
-    @property
-    def path(self) -> str:
-        return f"{self.root.path}/{self.name}"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model in a listing. Sizes in bytes, times in epoch seconds; ``partial_bytes`` are unfinished downloads."""
-
-    place: Place
-    repo: str | None
-    revision: str | None
-    commit: str | None
-    usage: Usage
-    last_used: float
-    modified: float
-    pinned: bool
-    partial_bytes: int
-    check: Check
-
-    @property
-    def name(self) -> str:
-        return self.place.name
-
-    @property
-    def key(self) -> str:
-        return self.place.path
 
 
 @dataclass
@@ -147,7 +103,7 @@ class Reading:
         known = self.manifest or self.own.pulling
         return Model(
             place=self.place,
-            repo=known.repo if known else _hub_repo(self.place),
+            repo=known.repo if known else hub_repo(self.place),
             revision=known.revision if known else None,
             commit=known.commit if known else None,
             usage=self.tree.usage(),
@@ -176,26 +132,6 @@ def reading(place: Place) -> Iterator[Reading]:
         yield _read_hub(place, top, tree) if place.layout is Layout.HUB else _read_directory(place, top, tree)
     finally:
         os.close(top)
-
-
-def layout_of(entry: os.DirEntry[str]) -> Layout | None:
-    """Given an entry of a cache directory, return how a model would lie there, None for what is no model."""
-    name = entry.name
-    if name.startswith(".") or name.startswith(("datasets--", "spaces--")):
-        return None
-    if entry.is_dir(follow_symlinks=False):
-        return Layout.HUB if name.startswith(_HUB_PREFIX) else Layout.DIRECTORY
-    is_file = entry.is_file(follow_symlinks=False)
-    return Layout.FILE if is_file and (is_weight(name) or is_unfinished(name)) else None
-
-
-def hub_directory(repo: str) -> str:
-    """Return the name of a repo's directory in a Hugging Face cache."""
-    return _HUB_PREFIX + repo.replace("/", "--")
-
-
-def _hub_repo(place: Place) -> str | None:
-    return place.name[len(_HUB_PREFIX) :].replace("--", "/", 1) if place.layout is Layout.HUB else None
 
 
 def _read_file(place: Place, root: int) -> Reading:
@@ -275,7 +211,7 @@ def _hub_manifest(found: Reading, place: Place, revision: str, commit: str) -> M
         files = hub_tree_from_json(read_document(found.top, listing))
     except ValueError:
         return None
-    return Manifest(_hub_repo(place) or "", revision, commit, "", files)
+    return Manifest(hub_repo(place) or "", revision, commit, "", files)
 
 
 def named_by_hash(found: Reading) -> tuple[FileRecord, ...]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from core.errors import ModelBusy, ModelError
 from modelcache.inuse import open_elsewhere, users
 from modelcache.lock import LOCKS, file_holder
-from modelcache.reading import Layout, Place, Reading, reading
+from modelcache.model import Layout, Place
+from modelcache.reading import Reading, reading
 from modelcache.roots import OPEN_DIRECTORY, CacheRoot, open_directory, open_root
 from modelcache.tree import mounts_beneath
 

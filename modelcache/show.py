@@ -11,8 +11,9 @@ from core.models.units import ago_text, size_text
 from core.printable import printable
 from modelcache.clean import CleanPlan, Outcome
 from modelcache.listing import Listing
+from modelcache.model import Model
 from modelcache.prune import Pruned, Waste
-from modelcache.reading import Model
+from modelcache.pull import Pulled
 from modelcache.transfer import Transferred
 
 _STATES = {
@@ -72,7 +73,7 @@ def list_lines(listing: Listing, shown: list[Model], say: Words, now: float) -> 
     lines = _table(rows) if shown else [say("no models", "没有模型")]
     usage = listing.usage
     lines.append(
-        say("total", "合计") + f": {len(listing.models)} {say('models', '个模型')}, "
+        say(f"models: {len(listing.models)}", f"模型: {len(listing.models)} 个") + ", "
         f"{size_text(sum(each.check.size_bytes for each in listing.models))}, "
         f"{say('on disk', '磁盘占用')} {size_text(usage.disk_bytes)}"
     )
@@ -122,7 +123,7 @@ def plan_lines(planned: CleanPlan, say: Words, now: float) -> list[str]:
             f"{ago_text(now - model.last_used)}  {why}"
         )
     count, freed = len(planned.doomed), size_text(planned.freeable_bytes)
-    lines.append(say(f"{count} models would go, freeing {freed}", f"将删除 {count} 个模型，释放 {freed}"))
+    lines.append(say(f"to delete: {count}, freeing {freed}", f"将删除 {count} 个模型，释放 {freed}"))
     return lines
 
 
@@ -140,7 +141,7 @@ def outcome_lines(outcomes: Iterable[Outcome], say: Words) -> list[str]:
             )
     freed = size_text(sum(each.freed_bytes for each in outcomes))
     gone = sum(each.deleted for each in outcomes)
-    return [*lines, say(f"deleted {gone} models, freed {freed}", f"已删除 {gone} 个模型，释放 {freed}")]
+    return [*lines, say(f"deleted: {gone}, freed {freed}", f"已删除 {gone} 个模型，释放 {freed}")]
 
 
 def waste_lines(found: Iterable[Waste], say: Words) -> list[str]:
@@ -150,14 +151,14 @@ def waste_lines(found: Iterable[Waste], say: Words) -> list[str]:
     for each in found:
         parts = []
         if each.partial:
-            parts.append(say(f"{len(each.partial)} partial downloads", f"{len(each.partial)} 个未完成的下载"))
+            parts.append(say(f"partial files: {len(each.partial)}", f"未完成的文件: {len(each.partial)}"))
         if each.superseded:
-            parts.append(say(f"{len(each.superseded)} superseded files", f"{len(each.superseded)} 个旧版本文件"))
+            parts.append(say(f"superseded files: {len(each.superseded)}", f"旧版本文件: {len(each.superseded)}"))
         kept = f"  {say('kept', '保留')}: {printable(each.kept)}" if each.kept else ""
         lines.append(f"  {printable(each.name)}  {', '.join(parts)}  {size_text(each.freeable_bytes)}{kept}")
     going = [each for each in found if each.kept is None]
     freed = size_text(sum(each.freeable_bytes for each in going))
-    return [*lines, say(f"pruning {len(going)} would free {freed}", f"清理 {len(going)} 项将释放 {freed}")]
+    return [*lines, say(f"to prune: {len(going)}, freeing {freed}", f"将清理 {len(going)} 项，释放 {freed}")]
 
 
 def pruned_lines(results: Iterable[Pruned], say: Words) -> list[str]:
@@ -217,6 +218,15 @@ def check_as_json(check: Check) -> dict[str, Any]:
             {"path": printable(each.path), "fault": each.fault.value, "detail": printable(each.detail)}
             for each in check.findings
         ],
+    }  # fmt: skip
+
+
+def pulled_as_json(pulled: Pulled) -> dict[str, Any]:
+    manifest = pulled.manifest
+    return {
+        "path": printable(pulled.place.path), "repo": manifest.repo, "revision": manifest.revision,
+        "commit": manifest.commit, "size_bytes": manifest.size_bytes, "files": len(manifest.files),
+        "fetched_bytes": pulled.fetched_bytes, "skipped": pulled.skipped,
     }  # fmt: skip
 
 

@@ -20,10 +20,11 @@ from core.models.manifest import Manifest, Transfer
 from core.models.transfer import Comparison, compare
 from modelcache.check import Progress
 from modelcache.lock import ModelLock
+from modelcache.model import Place
 from modelcache.modelscope import ModelScope
 from modelcache.own import mark_used, write_manifest
 from modelcache.pull import certain
-from modelcache.reading import Place, reading
+from modelcache.reading import reading
 
 _LISTINGS = 3
 _BETWEEN_LISTINGS_SECONDS = 1.0

@@ -165,7 +165,8 @@ def test_a_full_check_reports_its_progress_and_stamps_what_it_vouches_for(tmp_pa
 
 def test_a_hub_cache_is_verified_by_the_names_of_its_blobs(tmp_path: Path) -> None:
     top = hub_cache(tmp_path, REPO, {"c" * 40: SMALL}, {"main": "c" * 40})
-    assert check_model_exists(REPO, [tmp_path], full=True)
+    assert check_model_exists(REPO, [tmp_path]).evidence is Evidence.CONTENT
+    assert check_model_exists(REPO, [tmp_path], full=True).evidence is Evidence.HASH
     blob = top / "blobs" / hashlib.sha256(SMALL["vae/model.safetensors"]).hexdigest()
     overwrite(blob, b"?", at=1 << 20)
     assert check_model_exists(REPO, [tmp_path], full=True).findings[0].path == "vae/model.safetensors"

@@ -10,9 +10,9 @@ import pytest
 
 from core.errors import HubError, ModelError
 from core.secret import Secret
+from modelcache.model import Layout, Place
 from modelcache.modelscope import ModelScope
 from modelcache.own import read_own
-from modelcache.reading import Layout, Place
 from modelcache.roots import OPEN_DIRECTORY, CacheRoot
 from modelcache.transfer import TransferOptions, Transferred, transfer
 from tests.modelcache.fake_hub import FakeHub
