@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 
 def printable(name: str) -> str:
     """Given a name with any bytes in it, return it for a terminal, a log or JSON: one line, valid UTF-8."""
     if name.isprintable():
         return name
-    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown)
