@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_PYTHON = .venv/bin/python
 TESTS ?=
 
-.PHONY: help run test check demo stop status format lock install-service setup setup-dev
+.PHONY: help run test check demo stop status format lock install-service setup setup-dev setup-models
 
 help:
 	@echo "make run      set up, start the daemon, show its status   安装依赖并启动守护进程"
@@ -11,6 +11,7 @@ help:
 	@echo "make demo     watch the daemon on a simulated fleet       用模拟服务器演示"
 	@echo "make test     set up and run the tests                    运行测试"
 	@echo "make check    ruff and mypy --strict                      静态检查"
+	@echo "make setup-models  what pulling and transferring models needs  安装模型下载与转存所需的依赖"
 	@echo "make install-service   install the systemd unit           安装 systemd 服务"
 
 setup:
@@ -18,6 +19,10 @@ setup:
 
 setup-dev:
 	@$(PYTHON) scripts/bootstrap.py requirements-dev.txt
+
+# With the clients of Hugging Face and ModelScope, for `python -m modelcache pull` and `transfer`.
+setup-models:
+	@$(PYTHON) scripts/bootstrap.py requirements-models.txt
 
 .env:
 	@cp .env.example .env && echo "Wrote .env from .env.example. 已生成 .env。"
@@ -49,7 +54,9 @@ lock: setup-dev
 	.venv/bin/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --strip-extras --no-header -o requirements.txt pyproject.toml
 	.venv/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --strip-extras --no-header --extra dev -o requirements-dev.txt pyproject.toml
+	    --no-emit-trusted-host --strip-extras --no-header --extra dev --extra models -o requirements-dev.txt pyproject.toml
+	.venv/bin/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --strip-extras --no-header --extra models -o requirements-models.txt pyproject.toml
 
 install-service: setup
 	@$(VENV_PYTHON) scripts/install_service.py

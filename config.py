@@ -18,6 +18,7 @@ from core import settings
 from core.errors import ConfigError, Problem, WorkflowError
 from core.fleet import Group, Server, WarmupSet, server_name
 from core.fleet_file import FleetReader
+from core.secret import Secret
 from core.settings import Invalid
 from core.targets import Target, target_from_table
 from core.workflow import Graph, broken_links, read_graph, wanted_keys
@@ -56,6 +57,12 @@ class Settings:
     clean_days: float | None
     clean_time: str | None
     clean_interval_hours: float | None
+    model_cache_dirs: tuple[Path, ...]
+    model_view_dirs: tuple[Path, ...]
+    hf_endpoint: str
+    hf_token: Secret | None
+    modelscope_endpoint: str
+    modelscope_api_token: Secret | None
     host: str
     port: int
     log_level: str
@@ -104,6 +111,11 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
             values[name] = _path(values.get(name, ""), root)
         except Invalid as invalid:
             problems.append(Problem(name.upper(), values.pop(name), str(invalid)))
+    for name in ("model_cache_dirs", "model_view_dirs"):
+        try:
+            values[name] = tuple(path for each in values.get(name, ()) if (path := _path(each, root)))
+        except Invalid as invalid:
+            problems.append(Problem(name.upper(), ", ".join(values.pop(name)), str(invalid)))
     fleet_file, workflow_path = values.pop("fleet_file", None), values.pop("workflow_path", None)
     addresses = values.pop("servers", ())
     reader = FleetReader(

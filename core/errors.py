@@ -19,6 +19,10 @@
     │   └── AlreadyRunning       another one holds CACHE_DIR; exit code 75
     ├── RefusedTarget          a cleaning target or run that is unsafe: which rule, which flag allows it
     ├── TargetBusy             another cleaner holds the target's lock; says who
+    ├── ModelError             a model could not be pulled, transferred, verified or removed as asked
+    │   ├── HubError             a hub refused, or did not answer as needed; carries the HTTP status
+    │   ├── NoRoom               the disk has not enough free space (or inodes) for what was asked
+    │   └── ModelBusy            another process works on the model; exit code 75
     └── StoreError             our own database could not be read or written
 
 An error's text is for a person: what happened, to what, what to do.
@@ -134,6 +138,26 @@ class RefusedTarget(CacheKeeperError):
 
 class TargetBusy(CacheKeeperError):
     """Another cleaner works on the same target; the text says which process."""
+
+
+class ModelError(CacheKeeperError):
+    """A model could not be pulled, transferred, verified or removed as asked."""
+
+
+class HubError(ModelError):
+    """A hub refused or did not answer as needed. ``status`` is the HTTP status, None without an answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class NoRoom(ModelError):
+    """The disk has not enough free space, or inodes, for what was asked."""
+
+
+class ModelBusy(ModelError):
+    """Another process works on the same model; the text says which."""
 
 
 class StoreError(CacheKeeperError):

@@ -13,6 +13,7 @@ from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from core.errors import Problem
+from core.secret import Secret
 
 MAX_DAYS = 36500.0
 
@@ -87,6 +88,15 @@ def path_text(text: str) -> str:
     return text
 
 
+def path_list(text: str) -> tuple[str, ...]:
+    """Given paths separated by commas or semicolons, return them as written, each once; raises Invalid.
+
+    Not by spaces as other lists are: a path may contain some.
+    """
+    parts = (part.strip() for part in re.split(r"[,，;；\n]+", text))
+    return tuple(dict.fromkeys(path_text(part) for part in parts if part))
+
+
 def resolve_path(text: str, *, root: PurePath, home: PurePath, windows: bool) -> PurePath:
     """Given a path as written, return it absolute: ``~`` is the home, a relative one hangs on ``root``.
 
@@ -134,6 +144,11 @@ def server_list(text: str) -> tuple[str, ...]:
         # Before it is cut up: a password may contain a comma.
         raise Invalid(_PASSWORD_IN_ADDRESS)
     return tuple(dict.fromkeys(server_url(part) for part in separated(text)))
+
+
+def hub_url(text: str) -> str:
+    """Given a hub's address, return it normalised; without a scheme it is https, as the hubs' own clients take it."""
+    return server_url(text if "://" in text else f"https://{text}")
 
 
 _seconds = number(0.05, 86400 * 7)
@@ -185,6 +200,22 @@ KEYS: tuple[Key, ...] = (
         "Time of day of the daily cleaning, local time; off = none.", "每天清理的时间（本地时间）；off = 不执行。"),
     Key("CLEAN_INTERVAL_HOURS", optional(number(0.01, 24 * 365)), "",
         "Hours between additional cleanings; empty = only the daily one.", "额外清理的间隔小时数；留空 = 只每天清理一次。"),
+    Key("MODEL_CACHE_DIRS", path_list, "~/flux_model_cache,~/.cache/model_transfer,~/.cache/simple_model_transfer",
+        "Directories with downloaded models, separated by commas; new models go into the first.",
+        "存放已下载模型的目录，用逗号分隔；新模型下载到第一个目录。"),
+    Key("MODEL_VIEW_DIRS", path_list, "~/.cache/huggingface/hub",
+        "Directories with models that are shown and verified, never changed: other hub caches, ComfyUI's models folder.",
+        "只查看和校验、从不修改的模型目录：其他 Hugging Face 缓存、ComfyUI 的 models 目录。"),
+    Key("HF_ENDPOINT", hub_url, "https://huggingface.co",
+        "Where models are pulled from; a mirror's address works too.", "下载模型的地址；也可填写镜像站。"),
+    Key("HF_TOKEN", optional(Secret), "",
+        "Hugging Face token for private and gated models; better in the environment than in this file.",
+        "访问私有或受限模型的 Hugging Face 令牌；建议放在环境变量中。", aliases=("HUGGING_FACE_HUB_TOKEN",)),
+    Key("MODELSCOPE_ENDPOINT", hub_url, "https://modelscope.cn",
+        "Where models are transferred to.", "转存模型的目标地址。"),
+    Key("MODELSCOPE_API_TOKEN", optional(Secret), "",
+        "ModelScope token for transfers; better in the environment than in this file.",
+        "转存所需的 ModelScope 令牌；建议放在环境变量中。", aliases=("MODELSCOPE_TOKEN",)),
     Key("HOST", str, "127.0.0.1",
         "Address that the web pages and the API listen on.", "网页和 API 监听的地址。"),
     Key("PORT", number(1, 65535, whole=True), "8000",
@@ -237,7 +268,7 @@ def literal_paths(dotenv: str) -> str:
     python-dotenv decodes backslash escapes inside quotes: ``"r:\\api"`` would come out with a bell in it and
     ``'\\\\server\\share'`` without its first backslash. A UNC path that somebody has escaped already is left alone.
     """
-    names = "|".join(key.name for key in KEYS if key.parse is path_text)
+    names = "|".join(key.name for key in KEYS if key.parse in (path_text, path_list))
 
     def escape(match: re.Match[str]) -> str:
         before, _, path, after = match.groups()

@@ -24,7 +24,7 @@ SOURCE = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 # Programs find their project by their own place, so these are copies; what they import may be links.
-_COPIED = ("main.py", "daemon.py", "config.py", "checker", "cleaner", "scripts")
+_COPIED = ("main.py", "daemon.py", "config.py", "checker", "cleaner", "modelcache", "scripts")
 _LINKED = ("api", "client", "core", "examples", "runtime", "store", "supervisor")
 
 QUICK = {
