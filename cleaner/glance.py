@@ -24,15 +24,13 @@ def surely_within(root: int, layout: Layout, rules: Rules, largest_share: float,
     if not layout.unit_depth:
         return False
     try:
-        total = sum(1 for _ in _units(root, layout, mounts))
+        total = sum(len(portion) for portion in _units(root, layout, mounts))
         missing = math.ceil((1 - largest_share) * total)
-        for each in _units(root, layout, mounts):
-            if missing <= 0:
-                return True
-            try:
-                missing -= each.stat(follow_symlinks=False).st_mtime >= rules.young_from
-            except FileNotFoundError:
-                continue
+        for portion in _units(root, layout, mounts):
+            for each in portion:
+                if missing <= 0:
+                    return True
+                missing -= _modified(each) >= rules.young_from
         return missing <= 0
     except OSError:  # the full plan reports what cannot be read
         return False
@@ -41,32 +39,38 @@ def surely_within(root: int, layout: Layout, rules: Rules, largest_share: float,
 def count_by_directory(root: int, layout: Layout, rules: Rules, mounts: Mounts) -> tuple[int, int]:
     """Return how many directory units there are and how many look expired by their directory's own time."""
     total = old = 0
-    for each in _units(root, layout, mounts):
-        try:
-            old += each.stat(follow_symlinks=False).st_mtime < rules.young_from
-        except FileNotFoundError:
-            continue
-        total += 1
+    young_from = rules.young_from
+    for portion in _units(root, layout, mounts):
+        total += len(portion)
+        old += sum(_modified(each) < young_from for each in portion)
     return total, old
 
 
-def _units(root: int, layout: Layout, mounts: Mounts) -> Iterator[os.DirEntry[str]]:
+def _modified(each: os.DirEntry[str]) -> float:
+    try:
+        return each.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # just now; whoever removes things here takes no young ones
+        return -math.inf
+
+
+def _units(root: int, layout: Layout, mounts: Mounts) -> Iterator[list[os.DirEntry[str]]]:
+    """Yield the directory units of a target in bounded portions."""
     with reopened(root) as own:
-        yield from _units_below(own, layout, mounts)
+        yield from _units_below(own, layout, mounts, "", 1)
 
 
 def _units_below(
-    descriptor: int, layout: Layout, mounts: Mounts, prefix: str = "", level: int = 1
-) -> Iterator[os.DirEntry[str]]:
+    descriptor: int, layout: Layout, mounts: Mounts, prefix: str, level: int
+) -> Iterator[list[os.DirEntry[str]]]:
+    owns = layout.owns
     for portion in chunks(descriptor, stable=mounts.listing_is_stable):
-        for each in portion:
+        directories = [each for each in portion if each.is_dir(follow_symlinks=False)]
+        if level == layout.unit_depth:
+            yield directories if owns is None else [each for each in directories if owns(prefix + each.name)]
+            continue
+        for each in directories:
             path = prefix + each.name
-            if not each.is_dir(follow_symlinks=False):
-                continue
-            if level == layout.unit_depth:
-                if layout.owns is None or layout.owns(path):
-                    yield each
-            elif layout.passes(path) and path not in mounts.beneath:
+            if layout.passes(path) and path not in mounts.beneath:
                 child = os.open(each.name, OPEN_DIRECTORY, dir_fd=descriptor)
                 try:
                     yield from _units_below(child, layout, mounts, path + "/", level + 1)

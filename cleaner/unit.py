@@ -15,7 +15,7 @@ from core.entries import OLDEST_CREDIBLE_TIME, Entry, age_time
 
 # Deeper trees than this are somebody's accident or attack; each level costs an open file.
 MAX_DEPTH = 64
-# Names held at a time. Sorted by inode they are read and freed in the order in which they lie on the disk.
+# Names held at a time.
 CHUNK = 16_384
 # A unit with more entries than this is read twice instead of being remembered.
 _REMEMBERED = 4_096
@@ -35,16 +35,19 @@ class Inspection(NamedTuple):
         return self.inodes_below if self.files is None else [status.st_ino for _, status in self.files]
 
 
-def chunks(descriptor: int, *, stable: bool = True) -> Iterator[list[os.DirEntry[str]]]:
-    """Given an open directory, yield its entries in bounded portions, each in inode order.
+def chunks(descriptor: int, *, stable: bool = True, by_inode: bool = False) -> Iterator[list[os.DirEntry[str]]]:
+    """Given an open directory, yield its entries in bounded portions.
 
     Where deleting disturbs a listing (``stable`` false: NFS, SMB, FUSE) everything comes in one portion.
+    ``by_inode`` sorts each portion by its place on the disk: deleting in that order costs the kernel less, while
+    reading from a warm cache gains nothing.
     """
     # scandir reads from where the descriptor stands, which an earlier listing may have left at the end.
     os.lseek(descriptor, 0, os.SEEK_SET)
     with os.scandir(descriptor) as entries:
         while portion := list(islice(entries, CHUNK if stable else None)):
-            portion.sort(key=os.DirEntry.inode)
+            if by_inode:
+                portion.sort(key=os.DirEntry.inode)
             yield portion
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -117,7 +117,7 @@ class Walk:
         read_all = self.measure_all or self.survey is not None
         young_from, future_from = self.rules.young_from, self.rules.now + FUTURE_SLACK_SECONDS
         owns, (worker, workers) = self.layout.owns, self.share
-        for portion in chunks(descriptor, stable=self.mounts.listing_is_stable):
+        for portion in self._portions(descriptor):
             for each in portion:
                 name = each.name
                 path = prefix + name
@@ -149,9 +149,12 @@ class Walk:
                 self.report.plan.keep_unread(Reason.FUTURE_TIME, future)
         return stays + young
 
+    def _portions(self, descriptor: int) -> Iterator[list[os.DirEntry[str]]]:
+        return chunks(descriptor, stable=self.mounts.listing_is_stable, by_inode=not self.dry_run)
+
     def _above_units(self, descriptor: int, prefix: str, level: int) -> int:
         stays = 0
-        for portion in chunks(descriptor, stable=self.mounts.listing_is_stable):
+        for portion in self._portions(descriptor):
             for each in portion:
                 path = prefix + each.name
                 if each.is_dir(follow_symlinks=False) and self.layout.passes(path):
@@ -236,7 +239,7 @@ class Walk:
             return 1
         stays = 0
         layout = self.layout
-        for portion in chunks(descriptor, stable=self.mounts.listing_is_stable):
+        for portion in self._portions(descriptor):
             for each in portion:
                 path = prefix + each.name
                 if each.is_dir(follow_symlinks=False):
