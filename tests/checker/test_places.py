@@ -40,8 +40,8 @@ def test_users_jobs_are_over_before_patience_is(journal: Path) -> None:
 
 def test_a_set_with_priority_goes_to_the_front(journal: Path) -> None:
     with FakeServer() as server:
-        for _ in range(3):
-            server.occupy(0.3)
+        for seconds in (4, 0, 0):
+            server.occupy(seconds)
         with RunningChecker([server_of(server.url, set_of(SLOW, priority="front"))], journal) as running:
             running.wait_state(State.QUEUED)
             assert server.queue()[1][0] == ours(server)[0].prompt_id
