@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import config
 from cleaner.configured import ROOT, aged, boundaries_of, bytecode_target, configured_targets
+from cleaner.judge import Progress
 from cleaner.report import SweepReport
 from cleaner.show import info_lines, report_lines, size_text
 from cleaner.sweep import DEFAULT_TRASH_HOURS, Run, count_units, sweep
-from cleaner.walk import Progress
 from core.errors import ConfigError, RefusedTarget
 from core.targets import Target, TargetKind
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import Progress as RichProgress
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from cleaner.judge import Progress
 from cleaner.report import SweepReport
 from cleaner.show import size_text
-from cleaner.walk import Progress
 
 
 @contextmanager

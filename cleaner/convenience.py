@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cleaner.configured import ROOT, aged, boundaries_of, configured_targets, load_settings
+from cleaner.judge import Progress
 from cleaner.report import SweepReport
 from cleaner.roots import Boundaries
 from cleaner.scheduled import is_due, run_scheduled
 from cleaner.stamp import read_clock
 from cleaner.sweep import Run, sweep
-from cleaner.walk import Progress
 from core.errors import CacheKeeperError, RefusedTarget, TargetBusy
 from core.retention import HOUR_SECONDS, RetentionPolicy
 from core.targets import Target, images_target

@@ -10,10 +10,11 @@ from cleaner.layout import Layout
 from cleaner.mounts import Mounts
 from cleaner.roots import OPEN_DIRECTORY, reopened
 from cleaner.unit import chunks
+from cleaner.walk import BEAT_EVERY, Walk
 from core.retention import Rules
 
 
-def surely_within(root: int, layout: Layout, rules: Rules, largest_share: float, mounts: Mounts) -> bool:
+def surely_within(root: int, walk: Walk, largest_share: float) -> bool:
     """Whether enough units look young by their directory alone; False means that only a full plan can tell.
 
     Counting names costs a tenth of reading them, and the second loop ends as soon as it has seen enough: this
@@ -21,16 +22,19 @@ def surely_within(root: int, layout: Layout, rules: Rules, largest_share: float,
     """
     if largest_share >= 1:
         return True
+    layout, judge = walk.layout, walk.judge
     if not layout.unit_depth:
         return False
     try:
-        total = sum(len(portion) for portion in _units(root, layout, mounts))
+        total = sum(len(portion) for portion in _units(root, layout, judge.mounts))
         missing = math.ceil((1 - largest_share) * total)
-        for portion in _units(root, layout, mounts):
-            for each in portion:
+        for portion in _units(root, layout, judge.mounts):
+            for number, each in enumerate(portion):
+                if number % BEAT_EVERY == 0:
+                    judge.beat()
                 if missing <= 0:
                     return True
-                missing -= _modified(each) >= rules.young_from
+                missing -= _modified(each) >= judge.rules.young_from
         return missing <= 0
     except OSError:  # the full plan reports what cannot be read
         return False

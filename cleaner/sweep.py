@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cleaner.glance import count_by_directory, surely_within
+from cleaner.judge import Judge, Progress, Stopped
 from cleaner.layout import Layout, layout_of
 from cleaner.lock import MAX_WORKERS, Note, TargetLock, interrupted_units
 from cleaner.log import LOG_NAME, CleanerLog
@@ -21,7 +22,7 @@ from cleaner.names import printable
 from cleaner.report import SweepReport
 from cleaner.roots import Boundaries, open_root, resolve_root
 from cleaner.trash import Trash, purge
-from cleaner.walk import Progress, Walk
+from cleaner.walk import Walk
 from core.errors import RefusedTarget, TargetBusy
 from core.retention import DiskSpace, RetentionPolicy, Rules, Survey
 from core.targets import Target
@@ -94,6 +95,8 @@ def _sweep_root(target: Target, given: str, run: Run) -> SweepReport:
         report.refused = str(refusal)
     except TargetBusy as busy:
         report.busy = str(busy)
+    except Stopped:
+        report.stopped = True
     except OSError as error:
         report.failed.add("", error.strerror or str(error))
     report.duration_seconds = time.monotonic() - began
@@ -131,27 +134,24 @@ def _sweep_open(target: Target, real: Path, run: Run, report: SweepReport) -> No
                 report.warnings.append(lock.warning)
         layout = layout_of(target)
         rules = _rules(target.policy, layout, root, mounts, run, report)
+        judge = Judge(rules, report, mounts, run.dry_run, progress=run.progress)
         walk = Walk(
             layout,
-            rules,
-            report,
-            mounts,
+            judge,
             target.policy.keep_file,
-            run.dry_run,
             remove_empty=target.remove_empty,
             measure_all=run.measure_all,
             interrupted=interrupted,
-            progress=run.progress,
         )
         if not run.dry_run and not run.allow_most:
             _refuse_too_much(target, walk, root)
         if lock is not None:
-            walk.log = stack.enter_context(_log(run))
-            walk.log.started(report)
-            walk.note = Note(lock.descriptor)
-            walk.trash = _trash(target, rules, root, run, report, stack)
+            judge.log = log = stack.enter_context(_log(run))
+            log.started(report)
+            judge.note = Note(lock.descriptor)
+            judge.trash = _trash(target, rules, root, run, report, stack)
         workers = min(target.workers, MAX_WORKERS) if layout.unit_depth else 1
-        if workers > 1 and walk.trash is None:
+        if workers > 1 and judge.trash is None:
             from cleaner.workers import run_shared
 
             run_shared(target, walk, root, lock, workers, run)
@@ -168,9 +168,11 @@ def _rules(policy: RetentionPolicy, layout: Layout, root: int, mounts: Mounts, r
     if policy.needs_survey:
         # What cannot be read is reported by the walk that follows, not twice.
         unread = SweepReport(report.target, report.root, run.now, dry_run=True)
-        reader = Walk(layout, Rules(policy, run.now), unread, mounts, policy.keep_file, True, survey=survey)
+        reader = Judge(Rules(policy, run.now), unread, mounts, dry_run=True, survey=survey)
         reader.progress = None if run.progress is None else lambda _: run.progress and run.progress(report)
-        reader.run(root)
+        Walk(layout, reader, policy.keep_file).run(root)
+        if unread.stopped:
+            raise Stopped  # rules from half a survey would protect and delete the wrong things
     return survey.rules(_disk(root))
 
 
@@ -181,10 +183,13 @@ def _disk(root: int) -> DiskSpace:
 
 def _refuse_too_much(target: Target, walk: Walk, root: int) -> None:
     """Raise RefusedTarget when the walk would take more of the target than it may unasked."""
-    if surely_within(root, walk.layout, walk.rules, target.largest_share, walk.mounts):
+    judge = walk.judge
+    if surely_within(root, walk, target.largest_share):
         return
-    planned = SweepReport(target.name, walk.report.root, walk.rules.now, dry_run=True)
-    replace(walk, report=planned, dry_run=True).run(root)
+    planned = SweepReport(target.name, judge.report.root, judge.rules.now, dry_run=True)
+    replace(walk, judge=replace(judge, report=planned, dry_run=True)).run(root)
+    if planned.stopped:
+        raise Stopped
     going, total = planned.plan.deleted.entries, planned.plan.entries
     if going > target.largest_share * total:
         raise RefusedTarget(

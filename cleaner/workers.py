@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from cleaner.judge import Judge
 from cleaner.layout import layout_of
 from cleaner.lock import Note, TargetLock
 from cleaner.log import LOG_NAME, CleanerLog
@@ -45,11 +46,12 @@ class Job:
 
 
 def run_shared(target: Target, walk: Walk, root: int, lock: TargetLock | None, workers: int, run: Any) -> None:
-    """Given a prepared walk, run it in ``workers`` processes and add up their reports in ``walk.report``."""
+    """Given a prepared walk, run it in ``workers`` processes and add up their reports in its judge's."""
+    judge = walk.judge
     log = None if lock is None else (run.boundaries.state_dir / LOG_NAME, run.log_max_bytes, run.log_backups)
     job = Job(
-        target, walk.rules, root, walk.report.root, walk.dry_run, walk.measure_all, (0, workers), walk.interrupted,
-        walk.report.plan.shown, None if lock is None else lock.descriptor, log,
+        target, judge.rules, root, judge.report.root, judge.dry_run, walk.measure_all, (0, workers), walk.interrupted,
+        judge.report.plan.shown, None if lock is None else lock.descriptor, log,
     )  # fmt: skip
     answers: queue.Queue[tuple[int, Any]] = queue.Queue()
     children = [_start(replace(job, share=(number, workers)), answers) for number in range(workers)]
@@ -63,12 +65,12 @@ def run_shared(target: Target, walk: Walk, root: int, lock: TargetLock | None, w
                 running.discard(number)
                 code = children[number].wait()
                 if code:
-                    walk.report.failed.add("", f"worker {number} ended with code {code}; its share is not finished")
+                    judge.report.failed.add("", f"worker {number} ended with code {code}; its share is not finished")
                 continue
             latest[number], stays = answer
             for path, count in stays.items():
                 left[path] = left.get(path, 0) + count
-            if walk.progress is not None and walk.progress(_sum(walk.report, latest)) is False:
+            if judge.progress is not None and judge.progress(_sum(judge.report, latest)) is False:
                 # Still listening: what they did until they noticed belongs in the report.
                 _let_go(children)
     finally:
@@ -76,8 +78,8 @@ def run_shared(target: Target, walk: Walk, root: int, lock: TargetLock | None, w
         for child in children:
             child.wait()
     for report in latest.values():
-        walk.report.merge(report)
-    if target.remove_empty and not walk.report.stopped:
+        judge.report.merge(report)
+    if target.remove_empty and not judge.report.stopped:
         _remove_empty(walk, root, [path for path, count in left.items() if count == 0])
 
 
@@ -132,19 +134,17 @@ def main() -> None:
     job: Job = pickle.load(sys.stdin.buffer)
     report = SweepReport(job.target.name, job.real, job.rules.now, job.dry_run)
     report.plan.shown = job.shown
+    log = CleanerLog(*job.log) if job.log is not None else None
+    note = Note(job.lock, job.share[0]) if job.lock is not None else None
+    judge = Judge(job.rules, report, Mounts(Path(job.real)), job.dry_run, log=log, note=note)
     walk = Walk(
         layout_of(job.target),
-        job.rules,
-        report,
-        Mounts(Path(job.real)),
+        judge,
         job.target.policy.keep_file,
-        job.dry_run,
         remove_empty=job.target.remove_empty,
         measure_all=job.measure_all,
         share=job.share,
         interrupted=job.interrupted,
-        log=CleanerLog(*job.log) if job.log is not None else None,
-        note=Note(job.lock, job.share[0]) if job.lock is not None else None,
     )
     answers = sys.stdout.buffer
 
@@ -154,11 +154,11 @@ def main() -> None:
         # Nothing comes after the job, so a readable stdin is a closed one.
         return not select.select([sys.stdin], [], [], 0)[0]
 
-    walk.progress = lambda report: answer(report, {})
+    judge.progress = lambda report: answer(report, {})
     try:
         walk.run(job.root)
-        if isinstance(walk.log, CleanerLog):
-            walk.log.flush()
+        if log is not None:
+            log.flush()
         answer(report, walk.left)
     except BrokenPipeError:
         os._exit(1)  # the parent is gone; flushing its pipe again would only raise again

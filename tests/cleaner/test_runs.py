@@ -190,6 +190,22 @@ def test_stopping_ends_the_run_and_a_later_one_finishes(cache: Cache, workers: i
     assert cache.sweep().deleted_units + report.deleted_units == 60
 
 
+def test_stopping_during_the_survey_deletes_nothing(cache: Cache) -> None:
+    for number in range(24):
+        cache.task(f"{number % 12 + 1:02d}/t{number}", 3 + number, files=1)
+    calls = 0
+
+    def stop_once(_: object) -> bool:
+        nonlocal calls
+        calls += 1
+        return calls != 3
+
+    report = cache.sweep(RetentionPolicy(keep_last=2), progress=stop_once)
+    assert report.stopped
+    assert report.deleted_units == 0
+    assert len([name for name in cache.left() if name.count("/") == 1]) == 24
+
+
 def test_progress_is_reported_while_the_run_goes_on(cache: Cache) -> None:
     for number in range(60):
         cache.task(f"{number % 12 + 1:02d}/t{number}", 3, files=1)
