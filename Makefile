@@ -38,7 +38,7 @@ demo: setup
 	@$(VENV_PYTHON) scripts/demo.py
 
 test: setup-dev
-	$(VENV_PYTHON) -m pytest -n 4 $(TESTS)
+	$(VENV_PYTHON) -m pytest -n 4 --dist worksteal $(TESTS)
 
 check: setup-dev
 	.venv/bin/ruff check .
