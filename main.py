@@ -157,6 +157,8 @@ class Program:
         self._fill_timetable()
         self._start_cycle()
         # Often enough for the supervisor, seldom enough to cost it nothing.
+        # Every second until the first poll is told, which whoever has just typed `start` wants to see.
+        polled = False
         beaten_at, beat_seconds = -math.inf, min(5.0, settings.heartbeat_timeout_seconds / 4)
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
@@ -165,7 +167,8 @@ class Program:
                 self._say_page(web.start(), again=True)
             if self._reload_wanted:
                 self._reload()
-            if settings.supervised and time.monotonic() - beaten_at >= beat_seconds:
+            if settings.supervised and time.monotonic() - beaten_at >= (beat_seconds if polled else 1):
+                polled = self._checker.polled_at is not None
                 beaten_at = self._beat(beaten_at)
             try:
                 await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
