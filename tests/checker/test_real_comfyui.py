@@ -94,7 +94,8 @@ def test_a_key_of_any_spelling_is_verified(real: RealComfyUI, journal: Path, key
 
 
 def test_a_class_that_the_server_lacks_is_named_before_anything_is_sent(real: RealComfyUI, journal: Path) -> None:
-    graph = {**WARMUP, "1": {"class_type": "NoSuchLoader", "inputs": {}}}
+    storing = {"class_type": "CacheBackendData //Inspire", "inputs": {"key": "odd", "tag": "", "data": ["1", 0]}}
+    graph = {"1": {"class_type": "NoSuchLoader", "inputs": {}}, "2": storing}
     with RunningChecker([server_of(real.url, set_of(graph))], journal, **PATIENT) as running:
         running.wait_state(State.FAILED, deadline_seconds=30)
         assert "node class 'NoSuchLoader'" in running.decision().reason
