@@ -16,9 +16,9 @@ import sys
 import zlib
 from pathlib import Path
 
-from cleaner.names import printable
 from cleaner.roots import SAFE
 from core.errors import RefusedTarget, TargetBusy
+from core.printable import printable
 
 _HOLDER_BYTES = 1024
 _NOTE_BYTES = 8192

@@ -10,10 +10,10 @@ import os
 import time
 from pathlib import Path
 
-from cleaner.names import printable
 from cleaner.report import SweepReport
 from cleaner.roots import SAFE
 from core.entries import Reason
+from core.printable import printable
 
 LOG_NAME = "cache_cleaner.log"
 _FLUSH_SECONDS = 1.0

@@ -1,19 +1,10 @@
-"""Names from a directory: shown safely, and matched against the patterns of a target."""
+"""Names from a directory, matched against the patterns of a target."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from fnmatch import translate
-
-
-def printable(name: str) -> str:
-    """Given a path with any bytes in it, return it for a terminal, a log or JSON: one line, valid UTF-8."""
-    if name.isprintable():
-        return name
-    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown)
 
 
 def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from cleaner.names import printable
 from core.entries import Line, Reason, SweepPlan
+from core.printable import printable
 
 SHOWN_TROUBLES = 50
 

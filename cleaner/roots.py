@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cleaner.mounts import mount_points
-from cleaner.names import printable
 from core.errors import RefusedTarget
+from core.printable import printable
 from core.targets import Target, TargetKind
 
 # Windows has none of these flags; there every target is refused, see resolve_root.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cleaner.names import printable
 from cleaner.report import SweepReport, Troubles
 from core.entries import KEPT_REASONS, Line, Reason, Tally
+from core.printable import printable
 
 _REASONS = {
     Reason.EMPTY_POLICY: ("no rule is set, so nothing is deleted", "未设置任何规则，不删除"),

@@ -18,12 +18,12 @@ from cleaner.layout import Layout, layout_of
 from cleaner.lock import MAX_WORKERS, Note, TargetLock, interrupted_units
 from cleaner.log import LOG_NAME, CleanerLog
 from cleaner.mounts import Mounts
-from cleaner.names import printable
 from cleaner.report import SweepReport
 from cleaner.roots import Boundaries, open_root, resolve_root
 from cleaner.trash import Trash, purge
 from cleaner.walk import Walk
 from core.errors import RefusedTarget, TargetBusy
+from core.printable import printable
 from core.retention import DiskSpace, RetentionPolicy, Rules, Survey
 from core.targets import Target
 
