@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,10 @@ EXIT_CONFIG = 78
 
 NEED_RESTART = (
     "cache_dir", "host", "port", "connect_timeout_seconds", "probe_timeout_seconds", "log_max_bytes", "log_backups",
-    "heartbeat_timeout_seconds", "stop_grace_seconds",
+    "heartbeat_timeout_seconds", "stop_grace_seconds", "allowed_hosts", "trusted_proxies", "api_secret", "queue_url",
+    "queue_prefix", "host_queue", "task_workers", "tasks_per_user", "rate_limit_reads_per_minute",
+    "rate_limit_writes_per_minute", "redis_url", "redis_cache_prefix", "mongodb_url", "mongodb_cache_collection",
+    "mongodb_time_field", "index_interval_hours", "max_cache_size",
 )  # fmt: skip
 """Settings that a reload (SIGHUP) does not change; the rest it does."""
 
@@ -65,6 +69,25 @@ class Settings:
     modelscope_api_token: Secret | None
     host: str
     port: int
+    allowed_hosts: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    api_secret: Secret | None
+    rate_limit_reads_per_minute: int
+    rate_limit_writes_per_minute: int
+    task_workers: int
+    tasks_per_user: int
+    task_retention_days: float
+    index_interval_hours: float
+    max_cache_size: int | None
+    audit_retention_days: float
+    host_queue: str
+    queue_url: Secret | None
+    queue_prefix: str
+    redis_url: Secret | None
+    redis_cache_prefix: str
+    mongodb_url: Secret | None
+    mongodb_cache_collection: str
+    mongodb_time_field: str
     log_level: str
     log_max_bytes: int
     log_backups: int
@@ -83,6 +106,22 @@ class Settings:
     @property
     def database(self) -> Path:
         return self.cache_dir / "cache_keeper.sqlite3"
+
+    @property
+    def tasks_database(self) -> Path:
+        return self.cache_dir / "tasks.sqlite3"
+
+    @property
+    def audit_database(self) -> Path:
+        return self.cache_dir / "audit.sqlite3"
+
+    @property
+    def index_database(self) -> Path:
+        return self.cache_dir / "index.sqlite3"
+
+    @property
+    def api_keys(self) -> Path:
+        return self.cache_dir / "api_keys.json"
 
     @property
     def page(self) -> str:
@@ -140,9 +179,14 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
         known = {server.url for server in servers}
         group = Group("default", check_interval_seconds=values.get("check_interval_seconds", 30.0))
         servers += tuple(Server(server_name(url), url, group, (warmup,)) for url in addresses if url not in known)
+    if values.get("redis_url") and not values["redis_cache_prefix"]:
+        problems.append(Problem("REDIS_CACHE_PREFIX", "", "is needed with REDIS_URL: only its keys are touched"))
+    if values.get("mongodb_cache_collection") and not values.get("mongodb_url"):
+        problems.append(Problem("MONGODB_URL", "", "is needed with MONGODB_CACHE_COLLECTION"))
     if problems:
         raise ConfigError(problems)
     values["cache_dir"] = values["cache_dir"] or root
+    values["host_queue"] = values["host_queue"] or platform.node() or "localhost"
     return Settings(
         root=root,
         servers=servers,

@@ -23,7 +23,13 @@
     │   ├── HubError             a hub refused, or did not answer as needed; carries the HTTP status
     │   ├── NoRoom               the disk has not enough free space (or inodes) for what was asked
     │   └── ModelBusy            another process works on the model; exit code 75
-    └── StoreError             our own database could not be read or written
+    ├── StoreError             our own database could not be read or written
+    │   └── BadCursor            a page's cursor is not one that we gave out
+    ├── TaskError              a task could not be carried out, or not be changed as asked
+    │   ├── TaskStateError       not possible in the task's present state; says which
+    │   └── TaskCancelled        raised inside a task that somebody has cancelled
+    ├── BackendError           a cache backend cannot be reached or used: which, why
+    └── AccessDenied           no token, a bad one, or one whose role is too low
 
 An error's text is for a person: what happened, to what, what to do.
 """
@@ -162,3 +168,31 @@ class ModelBusy(ModelError):
 
 class StoreError(CacheKeeperError):
     """Our own database could not be read or written."""
+
+
+class BadCursor(StoreError):
+    """The cursor of a page is not one that we gave out, or belongs to another order."""
+
+
+class TaskError(CacheKeeperError):
+    """A task could not be carried out, or not be changed as asked."""
+
+
+class TaskStateError(TaskError):
+    """Not possible in the task's present state."""
+
+
+class TaskCancelled(TaskError):
+    """Somebody has cancelled the task that is running; raised inside it so that it ends soon."""
+
+
+class BackendError(CacheKeeperError):
+    """A cache backend cannot be reached or used."""
+
+
+class AccessDenied(CacheKeeperError):
+    """No token, a bad one, or one whose role is too low. ``status`` is HTTP's: 401 or 403."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)

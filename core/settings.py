@@ -9,11 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from core.errors import Problem
 from core.secret import Secret
+from core.targets import parse_size_bytes
 
 MAX_DAYS = 36500.0
 
@@ -151,6 +153,46 @@ def hub_url(text: str) -> str:
     return server_url(text if "://" in text else f"https://{text}")
 
 
+def host_names(text: str) -> tuple[str, ...]:
+    """Given host names (or ``*``), return them in lower case; raises Invalid naming the bad one."""
+    names = tuple(name.lower() for name in separated(text))
+    for name in names:
+        if name != "*" and not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", name):
+            raise Invalid(f"{name[:200]!r} is not a host name, without scheme and port")
+    return names
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Given addresses or networks (10.0.0.0/8), return them normalised; raises Invalid naming the bad one."""
+    found = []
+    for part in separated(text):
+        try:
+            found.append(str(ip_network(part, strict=False)))
+        except ValueError:
+            raise Invalid(f"{part[:200]!r} is not an address or a network such as 10.0.0.0/8") from None
+    return tuple(found)
+
+
+def size(text: str) -> int:
+    """Given a size such as 500GB, return bytes; raises Invalid."""
+    try:
+        return parse_size_bytes(text)
+    except ValueError:
+        raise Invalid("must be a size such as 500GB") from None
+
+
+def server_address(*schemes: str) -> Callable[[str], Secret]:
+    """Given the schemes allowed, return a reader of a server's address, which may hold a password; raises Invalid."""
+
+    def read(text: str) -> Secret:
+        scheme, separator, rest = text.partition("://")
+        if scheme not in schemes or not separator or not rest:
+            raise Invalid(f"must be an address such as {schemes[0]}://127.0.0.1")
+        return Secret(text)
+
+    return read
+
+
 _seconds = number(0.05, 86400 * 7)
 
 KEYS: tuple[Key, ...] = (
@@ -220,6 +262,55 @@ KEYS: tuple[Key, ...] = (
         "Address that the web pages and the API listen on.", "网页和 API 监听的地址。"),
     Key("PORT", number(1, 65535, whole=True), "8000",
         "Port of the web pages and the API.", "网页和 API 的端口。"),
+    Key("ALLOWED_HOSTS", host_names, "",
+        "Names by which browsers may call this service besides HOST, separated by commas; * = any.",
+        "除 HOST 外，浏览器可以用来访问本服务的主机名，用逗号分隔；* = 任意。"),
+    Key("TRUSTED_PROXIES", networks, "",
+        "Addresses or networks of reverse proxies whose X-Forwarded-For is believed, separated by commas.",
+        "可信反向代理的地址或网段，用逗号分隔；只有来自它们的 X-Forwarded-For 才会被采信。"),
+    Key("API_SECRET", optional(Secret), "",
+        "Key that signs API tokens, 32 bytes or more; empty = one is generated into CACHE_DIR/api_keys.json (0600).",
+        "签发 API 令牌的密钥，至少 32 字节；留空 = 自动生成到 CACHE_DIR/api_keys.json（权限 0600）。"),
+    Key("RATE_LIMIT_READS_PER_MINUTE", number(1, 1e6, whole=True), "1200",
+        "API requests that only read, a minute and caller.", "每个调用者每分钟的只读 API 请求上限。"),
+    Key("RATE_LIMIT_WRITES_PER_MINUTE", number(1, 1e6, whole=True), "60",
+        "API requests that change something, a minute and caller.", "每个调用者每分钟的写入类 API 请求上限。"),
+    Key("TASK_WORKERS", number(0, 64, whole=True), "1",
+        "Worker processes that the daemon runs for queued tasks; 0 = none here.",
+        "守护进程运行的任务工作进程数量；0 = 本机不运行。"),
+    Key("TASKS_PER_USER", number(1, 1000, whole=True), "2",
+        "Tasks of one user that may run at the same time.", "同一用户可同时运行的任务数量。"),
+    Key("TASK_RETENTION_DAYS", number(0.01, MAX_DAYS), "30",
+        "Days that ended tasks are kept.", "已结束任务保留的天数。"),
+    Key("INDEX_INTERVAL_HOURS", number(0.01, 24 * 365), "6",
+        "Hours between two walks that bring the index of cache entries up to date.",
+        "两次更新缓存条目索引的间隔小时数。"),
+    Key("MAX_CACHE_SIZE", optional(size), "",
+        "Size that the caches should stay under, such as 500GB; shown as maxSize, enforced by a target's max_size.",
+        "缓存总大小上限，例如 500GB；显示为 maxSize，由各清理目标的 max_size 执行。"),
+    Key("AUDIT_RETENTION_DAYS", number(1, MAX_DAYS), "365",
+        "Days that audit records are kept.", "审计记录保留的天数。"),
+    Key("HOST_QUEUE", path_text, "",
+        "This machine's name among many on one queue; empty = its host name.",
+        "多台机器共用一个队列时本机的名称；留空 = 主机名。"),
+    Key("QUEUE_URL", optional(server_address("redis", "rediss", "unix")), "",
+        "Redis for a queue of many machines, redis://host:6379/0; empty = the embedded queue of this machine.",
+        "多机队列使用的 Redis，例如 redis://host:6379/0；留空 = 使用本机内置队列。"),
+    Key("QUEUE_PREFIX", path_text, "cache-keeper:",
+        "Prefix of the queue's readable keys in Redis.", "队列在 Redis 中可读键名的前缀。"),
+    Key("REDIS_URL", optional(server_address("redis", "rediss", "unix")), "",
+        "Redis with a cache to be managed; empty = none.", "需要管理的 Redis 缓存；留空 = 没有。"),
+    Key("REDIS_CACHE_PREFIX", path_text, "",
+        "Keys of the managed Redis cache begin with this; only these are ever touched. Needed with REDIS_URL.",
+        "所管理的 Redis 缓存键的前缀；只会操作这些键。设置 REDIS_URL 时必填。"),
+    Key("MONGODB_URL", optional(server_address("mongodb", "mongodb+srv")), "",
+        "MongoDB for the audit log, mongodb://host:27017/database; empty = the audit log is kept in SQLite.",
+        "存放审计日志的 MongoDB，例如 mongodb://host:27017/database；留空 = 存放在 SQLite。"),
+    Key("MONGODB_CACHE_COLLECTION", path_text, "",
+        "Collection in that database with a cache to be managed; empty = none.",
+        "该数据库中需要管理的缓存集合；留空 = 没有。"),
+    Key("MONGODB_TIME_FIELD", path_text, "created_at",
+        "Field of its documents that holds their time.", "集合文档中表示时间的字段。"),
     Key("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO",
         "How much is logged: DEBUG, INFO, WARNING or ERROR.", "日志级别：DEBUG、INFO、WARNING 或 ERROR。"),
     Key("LOG_MAX_BYTES", number(4096, 1 << 40, whole=True), "10485760",

@@ -1,4 +1,4 @@
-"""Opens the program's SQLite file under CACHE_DIR and brings its tables up to date."""
+"""Opens one of the program's SQLite files under CACHE_DIR and brings its tables up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 from core.errors import StoreError
 
-_VERSIONS = (
+Versions = tuple[str, ...]
+"""The statements that bring an empty file to version 1, those that bring it to version 2, and so on."""
+
+JOURNAL: Versions = (
     """
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -35,34 +38,36 @@ _VERSIONS = (
 )
 
 
-def connect(path: Path, *, patience_seconds: float = 5.0) -> sqlite3.Connection:
+def connect(
+    path: Path, versions: Versions = JOURNAL, *, patience_seconds: float = 5.0, power_safe: bool = False
+) -> sqlite3.Connection:
     """Open the database, creating and upgrading it; raises StoreError saying what to do.
 
     ``patience_seconds`` is how long a statement waits while another process writes.
 
     WAL lets the pages and the CLI read while the daemon writes. ``synchronous=NORMAL`` survives a kill -9
-    of the process; only a power failure may cost the last events.
+    of the process; only a power failure may cost the last transactions, and with ``power_safe`` (FULL) not even that.
     """
     try:
         connection = sqlite3.connect(path, timeout=patience_seconds, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        _upgrade(connection)
+        connection.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
+        _upgrade(connection, versions)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be opened: {error}; move it aside to start with an empty one") from None
     return connection
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    if _version(connection) == len(_VERSIONS):
+def _upgrade(connection: sqlite3.Connection, versions: Versions) -> None:
+    if _version(connection) == len(versions):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have upgraded it meanwhile.
         found = _version(connection)
-        if found > len(_VERSIONS):
+        if found > len(versions):
             raise StoreError(f"the database is of a newer version ({found}) of this program: upgrade the program")
-        for number, statements in enumerate(_VERSIONS[found:], start=found + 1):
+        for number, statements in enumerate(versions[found:], start=found + 1):
             # Not executescript: it would commit, and a kill in between would leave half a version.
             for statement in _statements(statements):
                 connection.execute(statement)

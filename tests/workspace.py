@@ -24,8 +24,8 @@ SOURCE = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 # Programs find their project by their own place, so these are copies; what they import may be links.
-_COPIED = ("main.py", "daemon.py", "config.py", "checker", "cleaner", "modelcache", "scripts")
-_LINKED = ("api", "client", "core", "examples", "runtime", "store", "supervisor")
+_COPIED = ("main.py", "daemon.py", "config.py", "checker", "cleaner", "modelcache", "operations", "api", "scripts")
+_LINKED = ("client", "core", "examples", "runtime", "store", "supervisor")
 
 QUICK = {
     "CHECK_INTERVAL_SECONDS": "0.3",
@@ -35,6 +35,8 @@ QUICK = {
     "PROBE_TIMEOUT_SECONDS": "2",
     "WORKFLOW_PATH": "examples/warmup.json",
     "STOP_GRACE_SECONDS": "5",
+    # Most tests need no tasks; those that do ask for a worker.
+    "TASK_WORKERS": "0",
     "BACKOFF_INITIAL_SECONDS": "0.1",
 }
 

@@ -1,0 +1,50 @@
+"""Who may do what: roles, permissions and the caller of an operation.
+
+viewer    may look
+operator  may also clean what has expired, warm, check, pause, re-index, cancel and retry
+admin     may also clear, issue tokens and export the audit log
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, needed: Role) -> bool:
+        """Whether this role may do what ``needed`` may."""
+        return _ORDER[self] >= _ORDER[needed]
+
+
+_ORDER = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.ADMIN: 2}
+
+
+class Channel(StrEnum):
+    """By which way an operation came."""
+
+    API = "api"
+    CLI = "cli"
+    WORKER = "worker"
+    SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for an operation, by which way; the audit log keeps all of it.
+
+    ``user`` is a token's subject, or ``local:<login>`` for a person at the machine's own terminal. ``token_id`` is
+    the token's ``jti``, empty without one. ``address`` is the peer's address, empty where there is none.
+    ``request_id`` ties the records of one request together: its acceptance, its task, its result.
+    """
+
+    user: str
+    role: Role
+    channel: Channel
+    request_id: str
+    token_id: str = ""
+    address: str = ""

@@ -1,0 +1,53 @@
+"""What an operation did to a cache, in one shape for every backend. Sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Things that were skipped or failed: counted by reason, with the first ones by name."""
+
+    total: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    first: Sequence[Mapping[str, str]] = ()
+    """Each ``{"path": …, "reason": …}``."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One target, cleaned or planned. In a dry run the numbers are what a run would do.
+
+    An *entry* is what expires as one thing: a task's images, a file, a key, a document, a model. ``freed_bytes`` was
+    measured where the backend can measure (disk blocks, MEMORY USAGE), and is 0 where it cannot.
+    ``reasons`` counts entries and bytes by why they went or stayed; ``first`` lists some of what goes, each
+    ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing was done.
+    """
+
+    target: str
+    backend: str
+    dry_run: bool
+    deleted_entries: int = 0
+    deleted_files: int = 0
+    deleted_dirs: int = 0
+    freed_bytes: int = 0
+    duration_seconds: float = 0.0
+    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    first: Sequence[Mapping[str, Any]] = ()
+    skipped: Trouble = Trouble()
+    failed: Trouble = Trouble()
+    warnings: Sequence[str] = ()
+    refused: str = ""
+    busy: str = ""
+    stopped: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return not (self.failed.total or self.refused or self.busy)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "ok": self.ok}

@@ -1,0 +1,1 @@
+"""Every kind of cache behind one protocol."""
