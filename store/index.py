@@ -331,7 +331,8 @@ class Walk:
         ).fetchall()
         if len(rows) == limit:
             rows = connection.execute(
-                f"SELECT {columns} FROM (SELECT value FROM json_each(?)) CROSS JOIN entries ON target = ? AND name = value",
+                f"SELECT {columns} FROM (SELECT value FROM json_each(?)) CROSS JOIN entries"
+                " ON target = ? AND name = value",
                 (json.dumps(names), self._target),
             ).fetchall()
         return list(map({row[0]: row for row in rows}.get, names))
