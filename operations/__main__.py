@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
                 lease_seconds=options.lease, retry_seconds=options.retry_after,
             )  # fmt: skip
             return EXIT_OK
-        from operations import task_commands
+        from operations.task_commands import run
 
-        return task_commands.run(options, settings, sys.stdout)
+        return run(options, settings, sys.stdout)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG
