@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,8 +31,18 @@ class RemoteOperations:
     def stats(self) -> dict[str, Any]:
         return self._data("GET", "/api/cache/stats")
 
-    def details(self, **wishes: Any) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/details", wishes)
+    def details(
+        self,
+        *,
+        type: str = "",
+        target: str = "",
+        sort: str = "",
+        page: int = 1,
+        page_size: int = 20,
+        cursor: str = "",
+    ) -> dict[str, Any]:
+        wishes = {"type": type, "target": target, "sort": sort, "page_size": page_size, "cursor": cursor}
+        return self._data("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
 
     def backend_info(self) -> dict[str, Any]:
         return self._data("GET", "/api/cache/backend-info")
@@ -50,7 +60,17 @@ class RemoteOperations:
     def task(self, task_id: str) -> dict[str, Any]:
         return self._data("GET", f"/api/cache/operations/{_part(task_id)}")
 
-    def tasks(self, **wishes: Any) -> dict[str, Any]:
+    def tasks(
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        wishes = {"state": list(state), "user": user, "name": name, "batch": batch, "cursor": cursor, "limit": limit}
         return self._data("GET", "/api/cache/operations", wishes)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
@@ -79,7 +99,7 @@ class RemoteOperations:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "")}
+        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", [])}
         try:
             answer = requests.request(
                 method, self._base + path, params=values, json=body, headers=headers,
@@ -129,7 +149,9 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
