@@ -29,7 +29,7 @@ class RemoteOperations:
         self._token = token
 
     def stats(self) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/stats")
+        return self._object("GET", "/api/cache/stats")
 
     def details(
         self,
@@ -42,10 +42,10 @@ class RemoteOperations:
         cursor: str = "",
     ) -> dict[str, Any]:
         wishes = {"type": type, "target": target, "sort": sort, "page_size": page_size, "cursor": cursor}
-        return self._data("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
+        return self._object("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
 
     def backend_info(self) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/backend-info")
+        return self._object("GET", "/api/cache/backend-info")
 
     def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name in _ACTS:
@@ -53,12 +53,12 @@ class RemoteOperations:
             asked = dict(arguments)
             if "family" in asked:
                 asked["type"] = asked.pop("family")
-            found = self._data(method, path, {**asked, "wait": 0})
+            found = self._object(method, path, {**asked, "wait": 0})
             return self.task(found["task_id"])
-        return self._data("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
+        return self._object("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
 
     def task(self, task_id: str) -> dict[str, Any]:
-        return self._data("GET", f"/api/cache/operations/{_part(task_id)}")
+        return self._object("GET", f"/api/cache/operations/{_part(task_id)}")
 
     def tasks(
         self,
@@ -71,13 +71,13 @@ class RemoteOperations:
         limit: int = 50,
     ) -> dict[str, Any]:
         wishes = {"state": list(state), "user": user, "name": name, "batch": batch, "cursor": cursor, "limit": limit}
-        return self._data("GET", "/api/cache/operations", wishes)
+        return self._object("GET", "/api/cache/operations", wishes)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
-        return self._data("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
 
     def retry(self, task_id: str) -> dict[str, Any]:
-        return self._data("POST", f"/api/cache/operations/{_part(task_id)}/retry")
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/retry")
 
     def queue_key(self, key: str) -> Any:
         return self._data("GET", f"/api/cache/queue/{_part(key)}")
@@ -90,6 +90,12 @@ class RemoteOperations:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _object(self, method: str, path: str, *asked: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
+        found = self._data(method, path, *asked, body=body)
+        if not isinstance(found, dict):
+            raise CacheKeeperError(f"{self._base}{path} answers something else than was asked for: is it our daemon?")
+        return found
 
     def _data(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
