@@ -91,8 +91,10 @@ class RemoteOperations:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _object(self, method: str, path: str, *asked: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
-        found = self._data(method, path, *asked, body=body)
+    def _object(
+        self, method: str, path: str, *asked: Mapping[str, Any], body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        found = self._data(method, path, asked[0] if asked else None, body)
         if not isinstance(found, dict):
             raise CacheKeeperError(f"{self._base}{path} answers something else than was asked for: is it our daemon?")
         return found
