@@ -173,8 +173,8 @@ class _Desk:
                     "entries": effect.deleted_entries, "files": effect.deleted_files, "bytes": effect.freed_bytes,
                     "skipped": effect.skipped.total, "failed": effect.failed.total,
                 }  # fmt: skip
-                if not effect.ok:
-                    record.trouble = effect.refused or effect.busy or _first_trouble(effect)
+                record.refused = effect.refused or effect.busy
+                record.failed = _first_trouble(effect) if effect.failed.total else ""
             if effect.stopped:
                 # The work was told to stop: what was done so far is on record.
                 raise TaskCancelled(f"stopped in {backend.name}: {effect.deleted_entries} entries were deleted")
