@@ -1,0 +1,180 @@
+"""The routes about the audit log: who did what, when, by which way, with what result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel
+
+from api.envelope import Envelope, Words, moment, reply
+from api.errors import ERRORS
+from api.gate import Gate, GatedRoute
+from api.ports import AuditLog, Auditor
+from core.access import Caller, Role
+from core.audit import AuditOutcome, AuditRecord, Stage
+from core.printable import printable
+
+ROWS_AT_ONCE = 500
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+COLUMNS = (
+    "seq", "at", "request_id", "stage", "actor", "role", "token_id", "address", "channel", "action", "target",
+    "parameters", "outcome", "duration_seconds", "effect", "error", "previous_hash", "hash",
+)  # fmt: skip
+"""In the order of an exported row."""
+
+
+class AuditData(BaseModel):
+    """One record; ``intent`` and ``result`` of one operation share their ``request_id``."""
+
+    seq: int
+    at: datetime | None
+    request_id: str
+    stage: Stage
+    actor: str
+    role: str
+    token_id: str
+    address: str
+    channel: str
+    action: str
+    target: str
+    parameters: dict[str, Any]
+    outcome: AuditOutcome
+    duration_seconds: float | None
+    effect: dict[str, Any]
+    error: str
+    previous_hash: str
+    hash: str
+
+    @classmethod
+    def of(cls, record: AuditRecord) -> AuditData:
+        return cls(
+            seq=record.seq, at=moment(record.at), request_id=record.request_id, stage=record.stage, actor=record.actor,
+            role=record.role, token_id=record.token_id, address=record.address, channel=record.channel,
+            action=record.action, target=printable(record.target), parameters=dict(record.parameters),
+            outcome=record.outcome, duration_seconds=record.duration_seconds, effect=dict(record.effect),
+            error=printable(record.error), previous_hash=record.previous_hash, hash=record.hash,
+        )  # fmt: skip
+
+
+class AuditPageData(BaseModel):
+    """A page of records, newest first. ``next_cursor`` is empty at the end."""
+
+    items: list[AuditData]
+    next_cursor: str
+
+
+class ExportFormat(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+Text = Annotated[str, Query(max_length=200)]
+Time = Annotated[AwareDatetime | None, Query(description="ISO 8601 with an offset", examples=["2026-11-23T00:00:00Z"])]
+
+
+def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
+    """Given the audit log, what puts a look at it on record and who may look, return its routes."""
+    router = APIRouter(route_class=GatedRoute, tags=["audit"], responses=ERRORS)
+    viewer, admin = Depends(gate.needs(Role.VIEWER)), Depends(gate.needs(Role.ADMIN))
+
+    @router.get("/api/audit", summary="审计日志 · Records, newest first")
+    def audit_list(
+        request: Request,
+        actor: Text = "",
+        action: Text = "",
+        target: Text = "",
+        outcome: AuditOutcome | None = None,
+        since: Time = None,
+        until: Time = None,
+        cursor: Annotated[str, Query(max_length=500, description="the last page's next_cursor")] = "",
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        caller: Caller = viewer,
+    ) -> Envelope[AuditPageData]:
+        """By actor, action, target, outcome and time; an empty filter matches everything."""
+        wanted = _filter(actor, action, target, outcome, since, until)
+        auditor.read(caller, "audit.list", target, {"actor": actor, "action": action, "outcome": outcome})
+        page = log.page(wanted, cursor=cursor, limit=limit)
+        data = AuditPageData(items=[AuditData.of(each) for each in page.records], next_cursor=page.next_cursor)
+        return reply(request, data, Words("获取审计日志成功", "audit records"))
+
+    @router.get(
+        "/api/audit/export",
+        summary="导出审计日志 · All records that match, oldest first",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"application/x-ndjson": {}, "text/csv": {}}, "description": "one record a line"}},
+    )
+    def audit_export(
+        format: ExportFormat = ExportFormat.JSONL,
+        actor: Text = "",
+        action: Text = "",
+        target: Text = "",
+        outcome: AuditOutcome | None = None,
+        since: Time = None,
+        until: Time = None,
+        caller: Caller = admin,
+    ) -> StreamingResponse:
+        """As JSON lines or CSV, however many: they are read while they are sent."""
+        wanted = _filter(actor, action, target, outcome, since, until)
+        with auditor.operation(caller, "audit.export", "audit", {"format": format.value}, destructive=False):
+            records = log.export(wanted)
+        write, kind = (_as_csv, "text/csv") if format is ExportFormat.CSV else (_as_json_lines, "application/x-ndjson")
+        name = f'attachment; filename="audit-{datetime.now(UTC):%Y%m%d-%H%M%S}.{format.value}"'
+        return StreamingResponse(write(records), media_type=kind, headers={"Content-Disposition": name})
+
+    return router
+
+
+def _filter(
+    actor: str, action: str, target: str, outcome: AuditOutcome | None, since: datetime | None, until: datetime | None
+) -> AuditFilter:
+    return AuditFilter(
+        actor=actor, action=action, target=target, outcome=outcome, since=since.timestamp() if since else None,
+        until=until.timestamp() if until else None,
+    )  # fmt: skip
+
+
+def plain(record: AuditRecord) -> dict[str, Any]:
+    """Return a record as it is exported: times in ISO 8601, everything else as it was recorded."""
+    values = {name: getattr(record, name) for name in COLUMNS}
+    at = moment(record.at)
+    return {**values, "at": at.isoformat() if at is not None else ""}
+
+
+def _as_json_lines(records: Iterable[AuditRecord]) -> Iterator[str]:
+    for each in _in_portions(records):
+        yield "".join(json.dumps(plain(record), ensure_ascii=False) + "\n" for record in each)
+
+
+def _as_csv(records: Iterable[AuditRecord]) -> Iterator[str]:
+    # The mark tells Excel that this is UTF-8.
+    yield "\ufeff" + ",".join(COLUMNS) + "\r\n"
+    for each in _in_portions(records):
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerows([_cell(value) for value in plain(record).values()] for record in each)
+        yield text.getvalue()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
+    text = "" if value is None else str(value)
+    # A name that somebody chose must not become a formula in whoever's spreadsheet.
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_SIGNS) else text
+
+
+def _in_portions(records: Iterable[AuditRecord]) -> Iterator[list[AuditRecord]]:
+    """Each portion costs the web server one change of thread, so not one for each record."""
+    rows = iter(records)
+    while portion := list(islice(rows, ROWS_AT_ONCE)):
+        yield portion
