@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     calm_collector()
     options = _parser().parse_args(arguments)
     try:
-        settings = config.load(ROOT)
+        settings = config.load(ROOT, serving=True)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -64,6 +64,9 @@ def main(arguments: list[str]) -> int:
             if not options.once:
                 _leave(code)
             return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 1
@@ -149,12 +152,18 @@ class Program:
         loop.add_signal_handler(signal.SIGHUP, self._want_reload)
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
-        self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        self._fleet = RunningFleet(self._checker, self._journal, loop, settings.check_interval_seconds)
         wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
+        from runtime.gate import open_gate
 
-        web = WebThread(create_app(self._fleet, settings.host), settings.host, settings.port)
+        gate = open_gate(settings)
+        app = create_app(
+            self._fleet, gate, settings.host, allowed_hosts=settings.allowed_hosts,
+            trusted_proxies=settings.trusted_proxies,
+        )  # fmt: skip
+        web = WebThread(app, settings.host, settings.port)
         self._say_page(web.start())
         self._fill_timetable()
         self._start_cycle()
@@ -257,7 +266,7 @@ class Program:
         """Take the new settings, or keep the last good ones and say what is wrong with the new."""
         self._reload_wanted = False
         try:
-            new = config.load(ROOT)
+            new = config.load(ROOT, serving=True)
         except ConfigError as error:
             log.error("Reload refused, the old settings stay:\n%s", error)
             return

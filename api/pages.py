@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.fleet import Fleet, details
+from api.gate import Gate, GatedRoute
 from api.texts import TEXTS, language_of
+from core.access import Role
 
 _LIMIT = 500
 """Rows that one page shows: a browser stays quick, and the rest is found by state."""
@@ -26,15 +28,15 @@ _templates = Environment(
 )
 
 
-def pages(fleet: Fleet) -> APIRouter:
-    """Given the running checker, return the routes of the pages."""
-    router = APIRouter(include_in_schema=False)
+def pages(fleet: Fleet, gate: Gate) -> APIRouter:
+    """Given the running checker and who may look, return the routes of the pages."""
+    router = APIRouter(include_in_schema=False, route_class=GatedRoute)
 
     @router.get("/")
     def root() -> RedirectResponse:
         return RedirectResponse("/status")
 
-    @router.get("/status", response_class=HTMLResponse)
+    @router.get("/status", response_class=HTMLResponse, dependencies=[Depends(gate.needs(Role.VIEWER, open_here=True))])
     def status(
         lang: Annotated[str, Query(max_length=10)] = "",
         state: Annotated[str, Query(max_length=30)] = "",

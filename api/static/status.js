@@ -17,8 +17,15 @@ async function refresh() {
 button.addEventListener("click", async () => {
   button.disabled = true;
   try {
-    await fetch("/check/all?wait=10", { method: "POST" });
-    await refresh();
+    const answer = await fetch("/check/all?wait=10", { method: "POST" });
+    if (answer.ok) {
+      await refresh();
+    } else {
+      // Whoever may only look is told so; a button that does nothing would be a lie.
+      const problem = await answer.json().catch(() => ({}));
+      button.title = `${answer.status}: ${problem.detail || answer.statusText}`;
+      button.textContent = button.title;
+    }
   } finally {
     button.disabled = false;
   }
