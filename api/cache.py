@@ -16,17 +16,16 @@ from api.cache_models import (
     DetailsData,
     EntryData,
     ModelsData,
-    RefreshWish,
     StatsData,
     TargetData,
     TaskData,
-    WarmupWish,
 )
 from api.envelope import Envelope, Words, moment, reply
 from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
 from api.ports import Operations
 from api.waiting import WaitSeconds, accept, settled
+from api.wishes import RefreshWish, WarmupWish
 from core.access import Caller, Role
 from core.listing import MAX_PAGE_SIZE, EntryType, Sort
 from core.tasks import Task, TaskState

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from api.envelope import moment
 from core.listing import EntryType, ListedEntry, TargetTotals
@@ -260,63 +259,6 @@ class ModelsData(BaseModel):
     disks: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     looked_at: datetime | None
-
-
-class _Wish(BaseModel):
-    """A request's body; a name that it does not know is a mistake of the caller, not to be passed over."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def _storable(arguments: dict[str, Any]) -> dict[str, Any]:
-    # Python's reader of JSON takes NaN and half a surrogate pair, which no JSON can say again.
-    if len(json.dumps(arguments, allow_nan=False, ensure_ascii=False).encode()) > MAX_ARGUMENTS_BYTES:
-        raise ValueError(f"at most {MAX_ARGUMENTS_BYTES} bytes")
-    return arguments
-
-
-MAX_ARGUMENTS_BYTES = 64 << 10
-
-ShortText = Annotated[str, StringConstraints(max_length=200)]
-
-
-class WarmupWish(_Wish):
-    """Which servers to warm, by name (none: all); ``set_name`` empty: all sets; ``force``: even what is loaded."""
-
-    servers: list[ShortText] = Field(default=[], max_length=10_000, examples=[["gpu-7"]])
-    set_name: ShortText = ""
-    force: bool = False
-
-
-class RefreshWish(_Wish):
-    """Which target to walk; empty: all."""
-
-    target: ShortText = Field(default="", examples=["images"])
-
-
-class OperationWish(_Wish):
-    """One operation: its name and its JSON arguments."""
-
-    name: ShortText = Field(examples=["cleanup"])
-    arguments: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(
-        default={}, examples=[{"days": 7, "family": "file", "dry_run": True}]
-    )
-    priority: Priority = Priority.NORMAL
-    batch: ShortText = ""
-
-
-class BatchedWish(_Wish):
-    """One operation of a batch."""
-
-    name: ShortText = Field(examples=["refresh"])
-    arguments: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(default={}, examples=[{"target": "images"}])
-
-
-class BatchWish(_Wish):
-    """Several operations under one name."""
-
-    batch: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(examples=["nightly-1"])
-    operations: list[BatchedWish] = Field(min_length=1, max_length=1000)
 
 
 def batch_address(batch: str) -> str:

@@ -6,10 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.routing import APIRoute
+
+from api.gate import Gate, GatedRoute
+from core.access import Role
 
 TITLE = "ComfyUI cache keeper"
 DESCRIPTION = """\
@@ -26,23 +29,8 @@ TAGS = [
     {"name": "audit", "description": "操作审计日志 · Who did what, when, with what result"},
     {"name": "fleet", "description": "ComfyUI 服务器：状态、检测、预热 · The servers"},
 ]
-_STATIC = Path(__file__).parent / "static"
+_PAGE = Path(__file__).parent / "static" / "docs.html"
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-
-
-def describe(app: FastAPI) -> None:
-    """Let the application describe itself in our words."""
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            found = get_openapi(title=TITLE, version=app.version, description=DESCRIPTION, tags=TAGS, routes=app.routes)
-            # Every 422 has the shape of every other error.
-            for name in ("HTTPValidationError", "ValidationError"):
-                found.get("components", {}).get("schemas", {}).pop(name, None)
-            app.openapi_schema = found
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
 
 
 def operation_id(route: APIRoute) -> str:
@@ -50,14 +38,25 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def docs_routes() -> APIRouter:
-    """Return the page, and the parts of Swagger UI that it loads: they come with a package, not from a CDN."""
-    router = APIRouter(include_in_schema=False)
-    swagger = files("fastapi_swagger") / "resources"
+def docs_routes(app: FastAPI, gate: Gate) -> APIRouter:
+    """Given the application with all its routes, return those that describe it; reading them is open on this machine.
 
-    @router.get("/docs")
+    The parts of Swagger UI come with a package, not from a CDN.
+    """
+    router = APIRouter(include_in_schema=False, route_class=GatedRoute)
+    looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
+    swagger = files("fastapi_swagger") / "resources"
+    described: list[dict[str, Any]] = []
+
+    @router.get("/openapi.json", dependencies=looks)
+    def document() -> JSONResponse:
+        if not described:
+            described.append(_described(app))
+        return JSONResponse(described[0])
+
+    @router.get("/docs", dependencies=looks)
     def docs() -> FileResponse:
-        return FileResponse(_STATIC / "docs.html", media_type="text/html")
+        return FileResponse(_PAGE, media_type="text/html")
 
     @router.get("/docs/{name}")
     def asset(name: str) -> FileResponse:
@@ -66,3 +65,11 @@ def docs_routes() -> APIRouter:
         return FileResponse(str(swagger / name), media_type=_ASSETS[name])
 
     return router
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(title=TITLE, version=app.version, description=DESCRIPTION, tags=TAGS, routes=app.routes)
+    # Every 422 has the shape of every other error.
+    for name in ("HTTPValidationError", "ValidationError"):
+        found["components"]["schemas"].pop(name, None)
+    return found

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.envelope import ErrorBody, FieldProblem, Words, request_id_of
 from core.errors import (
@@ -21,6 +22,7 @@ from core.errors import (
     BadCursor,
     BadRequest,
     CacheKeeperError,
+    NotConfirmed,
     NotFound,
     RefusedTarget,
     StoreError,
@@ -96,7 +98,24 @@ def install_errors(app: FastAPI) -> None:
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
-    return error_answer(request, error.status_code, str(error.detail), headers=error.headers)
+    detail = str(error.detail)
+    if detail == "Not Found":
+        # Starlette's own words, which help nobody.
+        detail = f"there is nothing at {request.url.path[:200]}; /docs lists what there is"
+    elif detail == "Method Not Allowed":
+        detail = f"{request.method[:20]} is not possible here; the Allow header says what is"
+        return error_answer(request, 405, detail, headers={"Allow": ", ".join(_methods(request))})
+    return error_answer(request, error.status_code, detail, headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path takes: Starlette names only those of the first route with this path."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -109,8 +128,8 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 def _field(problem: Mapping[str, Any]) -> FieldProblem:
     place, *names = problem["loc"]
     # What was sent is not repeated: it may be long, no text, or a secret.
-    name = ".".join(str(each) for each in names)[:200] or str(place)
-    return FieldProblem(field=printable(name), place=str(place), problem=printable(str(problem["msg"])))
+    name = "" if problem["type"] == "json_invalid" else ".".join(str(each) for each in names)[:200]
+    return FieldProblem(field=printable(name or str(place)), place=str(place), problem=printable(str(problem["msg"])))
 
 
 async def _deliberate(request: Request, error: CacheKeeperError) -> Response:
@@ -124,7 +143,8 @@ async def _deliberate(request: Request, error: CacheKeeperError) -> Response:
             return error_answer(request, 404, text)
         case BadRequest():
             field = FieldProblem(field=error.field, place=_place(request), problem=text)
-            return error_answer(request, 422, text, fields=[field])
+            # A confirmation has the right form and does not fit its target.
+            return error_answer(request, 409 if isinstance(error, NotConfirmed) else 422, text, fields=[field])
         case BadCursor():
             return error_answer(request, 422, text, fields=[FieldProblem(field="cursor", place="query", problem=text)])
         case TaskStateError() | RefusedTarget() | TargetBusy():

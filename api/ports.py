@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from core.access import Caller, Role
@@ -34,10 +35,17 @@ class Stats(Protocol):
     def indexed_at(self) -> float | None: ...
 
 
-class Reads(Protocol):
-    """Puts a look on record; never raises."""
+class Auditor(Protocol):
+    """Puts operations on record, and looks, which never raise."""
 
     def read(self, caller: Caller, action: str, target: str, parameters: Mapping[str, Any]) -> None: ...
+    def operation(
+        self, caller: Caller, action: str, target: str, parameters: Mapping[str, Any], *, destructive: bool
+    ) -> AbstractContextManager[object]: ...
+
+
+class AuditLog(Protocol):
+    """Where records are kept."""
 
 
 class Operations(Protocol):
@@ -49,7 +57,7 @@ class Operations(Protocol):
     @property
     def engine(self) -> TaskEngine: ...
     @property
-    def auditor(self) -> Reads: ...
+    def auditor(self) -> Auditor: ...
 
     def stats(self) -> Stats: ...
     def details(

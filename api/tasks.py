@@ -10,8 +10,6 @@ from starlette.concurrency import run_in_threadpool
 
 from api.cache_models import (
     BatchData,
-    BatchWish,
-    OperationWish,
     QueueValue,
     TaskData,
     TaskListData,
@@ -22,9 +20,10 @@ from api.envelope import Envelope, Words, reply
 from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
 from api.ports import Operations
+from api.wishes import BatchWish, Operation
 from core.access import Caller, Role
 from core.errors import AccessDenied, NotFound
-from core.tasks import Task, TaskState
+from core.tasks import Priority, Task, TaskState
 
 PAGE_LIMIT = 500
 
@@ -41,15 +40,19 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
 
     @router.post("/api/cache/operations", status_code=202, summary="提交任务 · Queue any operation")
     async def operation_submit(
-        request: Request, response: Response, wish: OperationWish, caller: Caller = operator
+        request: Request,
+        response: Response,
+        wish: Operation,
+        priority: Priority = Priority.NORMAL,
+        batch: Annotated[str, Query(max_length=200, description="the batch that it belongs to")] = "",
+        caller: Caller = operator,
     ) -> Envelope[TaskData]:
-        """`cleanup`, `clear`, `refresh`, `warmup`, `list_models`, `verify_models` or `remove_model`."""
+        """By its name, with its arguments. `clear` and `remove_model` need the role admin."""
         _allow(caller, wish.name)
+        arguments = wish.arguments.model_dump()
         task = await run_in_threadpool(
-            partial(
-                operations.submit, caller, wish.name, wish.arguments, priority=wish.priority, batch=wish.batch
-            )
-        )  # fmt: skip
+            partial(operations.submit, caller, wish.name, arguments, priority=priority, batch=batch)
+        )
         data = TaskData.of(task)
         response.headers["Location"] = data.address
         return reply(request, data, Words("任务已接受", "queued"))
@@ -98,13 +101,13 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         """With one progress at the address in `Location`."""
         for each in wish.operations:
             _allow(caller, each.name)
-        wishes = [(each.name, each.arguments) for each in wish.operations]
+        wishes = [(each.name, each.arguments.model_dump()) for each in wish.operations]
         await run_in_threadpool(operations.submit_batch, caller, wishes, wish.batch)
         response.headers["Location"] = batch_address(wish.batch)
         data = await run_in_threadpool(_batch, wish.batch, "", PAGE_LIMIT)
         return reply(request, data, Words("批次已接受", "the batch is queued"))
 
-    @router.get("/api/cache/batches/{batch}", summary="批次进度 · One progress for all tasks of a batch")
+    @router.get("/api/cache/batches/{batch:path}", summary="批次进度 · One progress for all tasks of a batch")
     def batch_get(
         request: Request,
         batch: Annotated[str, Path(max_length=200)],

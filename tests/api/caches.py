@@ -32,15 +32,7 @@ class Caches:
     def __init__(self, workspace: Workspace, program: Program) -> None:
         self.workspace = workspace
         self.program = program
-        self._tokens: dict[Role, str] = {}
-
-    def token(self, role: Role) -> str:
-        """Return a token as an operator makes it: by the command."""
-        if role not in self._tokens:
-            ran = self.workspace.run("-m", "api", "token", "create", "--user", f"the-{role}", "--role", role)
-            assert ran.returncode == 0, ran.stderr
-            self._tokens[role] = ran.stdout.strip().splitlines()[-1]
-        return self._tokens[role]
+        self._tokens = {role: workspace.token(role) for role in Role}
 
     def call(
         self, method: str, path: str, role: Role | None = Role.ADMIN, body: object = None, **headers: str
@@ -48,7 +40,7 @@ class Caches:
         """Send one request; ``path`` without a slash is one under ``/api/cache``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if role is not None:
-            named["Authorization"] = f"Bearer {self.token(role)}"
+            named["Authorization"] = f"Bearer {self._tokens[role]}"
         sent = None
         if body is not None:
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
