@@ -16,8 +16,9 @@ from api.fleet import Fleet, routes
 from api.gate import Gate
 from api.guard import App, Guard
 from api.pages import pages
-from api.ports import AuditLog, Operations
+from api.ports import Operations
 from api.tasks import task_routes
+from core.audit import AuditLog
 
 
 def create_app(

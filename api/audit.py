@@ -18,9 +18,8 @@ from pydantic import AwareDatetime, BaseModel
 from api.envelope import Envelope, Words, moment, reply
 from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
-from api.ports import AuditLog, Auditor
 from core.access import Caller, Role
-from core.audit import AuditOutcome, AuditRecord, Stage
+from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Records, Stage
 from core.printable import printable
 
 ROWS_AT_ONCE = 500
@@ -28,13 +27,13 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 COLUMNS = (
     "seq", "at", "request_id", "stage", "actor", "role", "token_id", "address", "channel", "action", "target",
-    "parameters", "outcome", "duration_seconds", "effect", "error", "previous_hash", "hash",
+    "parameters", "outcome", "duration_seconds", "effect", "error", "intent_seq", "previous_hash", "hash",
 )  # fmt: skip
 """In the order of an exported row."""
 
 
 class AuditData(BaseModel):
-    """One record; ``intent`` and ``result`` of one operation share their ``request_id``."""
+    """One record. A result names its intent's ``seq``; an intent is not ``finished`` while it has no result."""
 
     seq: int
     at: datetime | None
@@ -52,17 +51,20 @@ class AuditData(BaseModel):
     duration_seconds: float | None
     effect: dict[str, Any]
     error: str
+    intent_seq: int
     previous_hash: str
     hash: str
+    finished: bool
 
     @classmethod
-    def of(cls, record: AuditRecord) -> AuditData:
+    def of(cls, record: AuditRecord, *, finished: bool) -> AuditData:
         return cls(
             seq=record.seq, at=moment(record.at), request_id=record.request_id, stage=record.stage, actor=record.actor,
             role=record.role, token_id=record.token_id, address=record.address, channel=record.channel,
             action=record.action, target=printable(record.target), parameters=dict(record.parameters),
             outcome=record.outcome, duration_seconds=record.duration_seconds, effect=dict(record.effect),
-            error=printable(record.error), previous_hash=record.previous_hash, hash=record.hash,
+            error=printable(record.error), intent_seq=record.intent_seq, previous_hash=record.previous_hash,
+            hash=record.hash, finished=finished,
         )  # fmt: skip
 
 
@@ -82,7 +84,7 @@ Text = Annotated[str, Query(max_length=200)]
 Time = Annotated[AwareDatetime | None, Query(description="ISO 8601 with an offset", examples=["2026-11-23T00:00:00Z"])]
 
 
-def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
+def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
     """Given the audit log, what puts a look at it on record and who may look, return its routes."""
     router = APIRouter(route_class=GatedRoute, tags=["audit"], responses=ERRORS)
     viewer, admin = Depends(gate.needs(Role.VIEWER)), Depends(gate.needs(Role.ADMIN))
@@ -93,6 +95,8 @@ def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
         actor: Text = "",
         action: Text = "",
         target: Text = "",
+        request_id: Text = "",
+        stage: Stage | None = None,
         outcome: AuditOutcome | None = None,
         since: Time = None,
         until: Time = None,
@@ -100,11 +104,14 @@ def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         caller: Caller = viewer,
     ) -> Envelope[AuditPageData]:
-        """By actor, action, target, outcome and time; an empty filter matches everything."""
-        wanted = _filter(actor, action, target, outcome, since, until)
+        """An empty filter matches everything; `since` ≤ time < `until`."""
+        wanted = _query(actor, action, target, request_id, stage, outcome, since, until)
         auditor.read(caller, "audit.list", target, {"actor": actor, "action": action, "outcome": outcome})
         page = log.page(wanted, cursor=cursor, limit=limit)
-        data = AuditPageData(items=[AuditData.of(each) for each in page.records], next_cursor=page.next_cursor)
+        data = AuditPageData(
+            items=[AuditData.of(each, finished=each.seq not in page.unfinished) for each in page.records],
+            next_cursor=page.next_cursor,
+        )
         return reply(request, data, Words("获取审计日志成功", "audit records"))
 
     @router.get(
@@ -118,15 +125,17 @@ def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
         actor: Text = "",
         action: Text = "",
         target: Text = "",
+        request_id: Text = "",
+        stage: Stage | None = None,
         outcome: AuditOutcome | None = None,
         since: Time = None,
         until: Time = None,
         caller: Caller = admin,
     ) -> StreamingResponse:
         """As JSON lines or CSV, however many: they are read while they are sent."""
-        wanted = _filter(actor, action, target, outcome, since, until)
-        with auditor.operation(caller, "audit.export", "audit", {"format": format.value}, destructive=False):
-            records = log.export(wanted)
+        wanted = _query(actor, action, target, request_id, stage, outcome, since, until)
+        with auditor.operation(caller, "audit.export", "audit", {"format": format.value}):
+            records = log.records(wanted)
         write, kind = (_as_csv, "text/csv") if format is ExportFormat.CSV else (_as_json_lines, "application/x-ndjson")
         name = f'attachment; filename="audit-{datetime.now(UTC):%Y%m%d-%H%M%S}.{format.value}"'
         return StreamingResponse(write(records), media_type=kind, headers={"Content-Disposition": name})
@@ -134,11 +143,18 @@ def audit_routes(log: AuditLog, auditor: Auditor, gate: Gate) -> APIRouter:
     return router
 
 
-def _filter(
-    actor: str, action: str, target: str, outcome: AuditOutcome | None, since: datetime | None, until: datetime | None
-) -> AuditFilter:
-    return AuditFilter(
-        actor=actor, action=action, target=target, outcome=outcome, since=since.timestamp() if since else None,
+def _query(
+    actor: str,
+    action: str,
+    target: str,
+    request_id: str,
+    stage: Stage | None,
+    outcome: AuditOutcome | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> AuditQuery:
+    return AuditQuery(
+        actor, action, target, request_id, stage, outcome, since=since.timestamp() if since else None,
         until=until.timestamp() if until else None,
     )  # fmt: skip
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from core.access import Caller, Role
+from core.audit import Records
 from core.listing import Availability, Backend, EntryType, ListingPage, Sort, TargetTotals
 from core.tasks import Json, Priority, Task, TaskEngine
 
@@ -35,19 +35,6 @@ class Stats(Protocol):
     def indexed_at(self) -> float | None: ...
 
 
-class Auditor(Protocol):
-    """Puts operations on record, and looks, which never raise."""
-
-    def read(self, caller: Caller, action: str, target: str, parameters: Mapping[str, Any]) -> None: ...
-    def operation(
-        self, caller: Caller, action: str, target: str, parameters: Mapping[str, Any], *, destructive: bool
-    ) -> AbstractContextManager[object]: ...
-
-
-class AuditLog(Protocol):
-    """Where records are kept."""
-
-
 class Operations(Protocol):
     """The operations on caches; see ``operations.service.Operations`` for what each raises.
 
@@ -57,7 +44,7 @@ class Operations(Protocol):
     @property
     def engine(self) -> TaskEngine: ...
     @property
-    def auditor(self) -> Auditor: ...
+    def auditor(self) -> Records: ...
 
     def stats(self) -> Stats: ...
     def details(

@@ -30,7 +30,9 @@ async def settled(engine: TaskEngine, task: Task, seconds: float, request: Reque
         await asyncio.sleep(min(pause, remaining))
         pause = min(pause * 1.5, SLOWEST_LOOK_SECONDS)
         # The look itself takes a thread for its milliseconds only.
-        task = await run_in_threadpool(engine.task, task.id) or task
+        found = await run_in_threadpool(engine.task, task.id)
+        # One that was forgotten meanwhile stays as it was last seen.
+        task = found if found is not None else task
     return task
 
 
