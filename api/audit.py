@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime, BaseModel, BeforeValidator
 
 from api.envelope import Envelope, Words, moment, reply
 from api.errors import ERRORS
@@ -81,7 +81,20 @@ class ExportFormat(StrEnum):
 
 
 Text = Annotated[str, Query(max_length=200)]
-Time = Annotated[AwareDatetime | None, Query(description="ISO 8601 with an offset", examples=["2026-11-23T00:00:00Z"])]
+
+
+def _iso(value: object) -> object:
+    # Pydantic takes a number for seconds since 1970, and the description does not say so.
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("must be a date and time in ISO 8601, such as 2026-11-23T00:00:00Z")
+    return value
+
+
+Time = Annotated[
+    AwareDatetime | None,
+    BeforeValidator(_iso),
+    Query(description="ISO 8601 with an offset", examples=["2026-11-23T00:00:00Z"]),
+]
 
 
 def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
