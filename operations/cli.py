@@ -60,8 +60,10 @@ class Commands:
 
     def _tasks(self) -> int:
         asked = self._options
-        wishes = {"state": asked.state, "user": asked.user, "batch": asked.batch, "cursor": asked.cursor,
-                  "limit": asked.limit}  # fmt: skip
+        wishes = {
+            "state": asked.state, "user": asked.user, "name": asked.name, "batch": asked.batch, "cursor": asked.cursor,
+            "limit": asked.limit,
+        }  # fmt: skip
         return self._tell(self._surface.tasks(**wishes), show.tasks_lines)
 
     def _workers(self) -> int:

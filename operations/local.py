@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import secrets
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config import Settings
@@ -13,7 +15,7 @@ from core.errors import NotFound
 from core.listing import EntryType, Sort
 from core.tasks import TaskState
 from operations import views
-from operations.opening import open_operations
+from operations.opening import Opened
 
 
 class LocalOperations:
@@ -21,7 +23,8 @@ class LocalOperations:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._opened = open_operations(settings)
+        self._opened = Opened(settings)
+        self._worker: subprocess.Popen[bytes] | None = None
         self._operations = self._opened.operations
         # The account's name: $USER may be anything.
         self._caller = Caller(f"local:{_login()}", Role.ADMIN, Channel.CLI, secrets.token_hex(8))
@@ -61,12 +64,21 @@ class LocalOperations:
         return views.task(found)
 
     def tasks(
-        self, *, state: str = "", user: str = "", batch: str = "", cursor: str = "", limit: int = 50
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
     ) -> dict[str, Any]:
-        states = (TaskState(state),) if state else ()
         return views.tasks(
-            self._operations.engine.tasks(states=states, user=user, batch=batch, cursor=cursor, limit=limit)
-        )
+            self._operations.engine.tasks(
+                states=[TaskState(each) for each in state], user=user, name=name, batch=batch, cursor=cursor,
+                limit=limit,
+            )
+        )  # fmt: skip
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         return views.task(self._operations.cancel(self._caller, task_id))
@@ -84,10 +96,21 @@ class LocalOperations:
         return [views.worker(each) for each in self._operations.engine.workers()]
 
     def carry_out(self, task_id: str) -> None:
-        if not self._operations.engine.workers():
-            self._opened.work_here(task_id)
+        """Where no worker of this machine's queue lives, run one for as long as this command does."""
+        task = self._operations.engine.task(task_id)
+        served = {queue for worker in self._operations.engine.workers() for queue in worker.queues}
+        if task is None or task.queue in served or self._worker is not None:
+            return
+        # Its stdin is its leash: it ends with us, however we end.
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "operations", "worker", "--leash"],
+            cwd=self._settings.root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     def close(self) -> None:
+        if self._worker is not None and self._worker.stdin is not None:
+            self._worker.stdin.close()
+            self._worker.wait()
         self._opened.close()
 
     def _read(self, action: str, target: str = "") -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, TypeAlias
 
 from core.listing import EntryType, Family, Sort
 from core.tasks import TaskState
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 LONGEST_WAIT_SECONDS = 3600.0
 
@@ -29,17 +31,18 @@ def parser() -> argparse.ArgumentParser:
     _add_looks(commands)
     _add_acts(commands)
     _add_tasks(commands)
+    _add_worker(commands)
     return cli
 
 
-def add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+def add(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
     """Add a command whose help and description are one line in both languages."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="JSON on stdout, sizes in bytes / 以 JSON 输出，单位字节")
     return command
 
 
-def _add_looks(commands: Any) -> None:
+def _add_looks(commands: Commands) -> None:
     add(commands, "stats", "files, bytes and types in all caches / 缓存统计")
     details = add(commands, "details", "the entries, page by page / 缓存详情，分页")
     details.add_argument("--type", default="", choices=[each.value for each in EntryType], help="of this type / 类型")
@@ -52,7 +55,7 @@ def _add_looks(commands: Any) -> None:
     add(commands, "backend-info", "which backends there are, and whether they answer / 缓存后端信息")
 
 
-def _add_acts(commands: Any) -> None:
+def _add_acts(commands: Commands) -> None:
     cleanup = add(commands, "cleanup", "delete what has expired / 清理过期缓存")
     cleanup.add_argument(
         "--days",
@@ -85,10 +88,12 @@ def _add_acts(commands: Any) -> None:
     _add_waiting(warmup)
 
 
-def _add_tasks(commands: Any) -> None:
+def _add_tasks(commands: Commands) -> None:
     tasks = add(commands, "tasks", "queued, running and ended tasks, newest first / 任务列表")
-    tasks.add_argument("--state", default="", choices=[each.value for each in TaskState], help="in this state / 状态")
+    tasks.add_argument("--state", action="append", default=[], choices=[each.value for each in TaskState],
+                       help="in this state, may be repeated / 状态，可重复")  # fmt: skip
     tasks.add_argument("--user", default="", help="of this user / 用户")
+    tasks.add_argument("--name", default="", help="of this name / 任务名称")
     tasks.add_argument("--batch", default="", help="of this batch / 批次")
     tasks.add_argument("--cursor", default="", help="go on after the last page / 从上一页之后继续")
     tasks.add_argument("--limit", type=_whole(1, 500), default=50, help="rows / 条数")
@@ -105,6 +110,38 @@ def _add_tasks(commands: Any) -> None:
     queue = add(commands, "queue", "what a key of the queue holds: global:pending, user:ID:pending … / 查看队列键")
     queue.add_argument("key", nargs="?", default="global:pending")
     add(commands, "workers", "the worker processes that are alive / 工作进程")
+
+
+def _add_worker(commands: Commands) -> None:
+    text = "run queued tasks until told to end / 运行队列中的任务"
+    worker = commands.add_parser("worker", help=text, description=text)
+    worker.add_argument(
+        "--host-queue", metavar="NAME", default="", help="this machine's name among many (HOST_QUEUE) / 本机队列名称"
+    )
+    worker.add_argument("--queue", metavar="Q", action="append", default=[], help="one more queue / 额外的队列")
+    worker.add_argument(
+        "--tasks", metavar="MODULE", action="append", default=[],
+        help="a Python module with more task functions / 额外的任务函数模块",
+    )  # fmt: skip
+    worker.add_argument("--leash", action="store_true", help="end when stdin ends / 标准输入关闭时退出")
+    worker.add_argument(
+        "--lease", type=_seconds, metavar="SECONDS",
+        help="after which a silent worker loses its task (30) / 工作进程失联多少秒后任务被接管",
+    )  # fmt: skip
+    worker.add_argument(
+        "--retry-after", type=_seconds, metavar="SECONDS",
+        help="before a second attempt; doubles each time (1) / 首次重试前等待的秒数，之后每次加倍",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0.01 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError("must be seconds from 0.01 to 86400")
+    return seconds
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:

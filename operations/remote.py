@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -29,13 +29,23 @@ class RemoteOperations:
         self._token = token
 
     def stats(self) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/stats")
+        return self._object("GET", "/api/cache/stats")
 
-    def details(self, **wishes: Any) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/details", wishes)
+    def details(
+        self,
+        *,
+        type: str = "",
+        target: str = "",
+        sort: str = "",
+        page: int = 1,
+        page_size: int = 20,
+        cursor: str = "",
+    ) -> dict[str, Any]:
+        wishes = {"type": type, "target": target, "sort": sort, "page_size": page_size, "cursor": cursor}
+        return self._object("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
 
     def backend_info(self) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/backend-info")
+        return self._object("GET", "/api/cache/backend-info")
 
     def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name in _ACTS:
@@ -43,21 +53,31 @@ class RemoteOperations:
             asked = dict(arguments)
             if "family" in asked:
                 asked["type"] = asked.pop("family")
-            found = self._data(method, path, {**asked, "wait": 0})
+            found = self._object(method, path, {**asked, "wait": 0})
             return self.task(found["task_id"])
-        return self._data("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
+        return self._object("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
 
     def task(self, task_id: str) -> dict[str, Any]:
-        return self._data("GET", f"/api/cache/operations/{_part(task_id)}")
+        return self._object("GET", f"/api/cache/operations/{_part(task_id)}")
 
-    def tasks(self, **wishes: Any) -> dict[str, Any]:
-        return self._data("GET", "/api/cache/operations", wishes)
+    def tasks(
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        wishes = {"state": list(state), "user": user, "name": name, "batch": batch, "cursor": cursor, "limit": limit}
+        return self._object("GET", "/api/cache/operations", wishes)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
-        return self._data("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
 
     def retry(self, task_id: str) -> dict[str, Any]:
-        return self._data("POST", f"/api/cache/operations/{_part(task_id)}/retry")
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/retry")
 
     def queue_key(self, key: str) -> Any:
         return self._data("GET", f"/api/cache/queue/{_part(key)}")
@@ -71,6 +91,14 @@ class RemoteOperations:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _object(
+        self, method: str, path: str, *asked: Mapping[str, Any], body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        found = self._data(method, path, asked[0] if asked else None, body)
+        if not isinstance(found, dict):
+            raise CacheKeeperError(f"{self._base}{path} answers something else than was asked for: is it our daemon?")
+        return found
+
     def _data(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> Any:
@@ -79,7 +107,7 @@ class RemoteOperations:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "")}
+        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", [])}
         try:
             answer = requests.request(
                 method, self._base + path, params=values, json=body, headers=headers,
@@ -129,7 +157,9 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
