@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from api.cache_models import (
     BatchData,
@@ -39,7 +37,7 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
     engine = operations.engine
 
     @router.post("/api/cache/operations", status_code=202, summary="提交任务 · Queue any operation")
-    async def operation_submit(
+    def operation_submit(
         request: Request,
         response: Response,
         wish: Operation,
@@ -50,9 +48,7 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         """By its name, with its arguments. `clear` and `remove_model` need the role admin."""
         _allow(caller, wish.name)
         arguments = wish.arguments.model_dump()
-        task = await run_in_threadpool(
-            partial(operations.submit, caller, wish.name, arguments, priority=priority, batch=batch)
-        )
+        task = operations.submit(caller, wish.name, arguments, priority=priority, batch=batch)
         data = TaskData.of(task)
         response.headers["Location"] = data.address
         return reply(request, data, Words("任务已接受", "queued"))
@@ -95,17 +91,16 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         return reply(request, TaskData.of(operations.retry(caller, task_id)), Words("任务已重新排队", "queued again"))
 
     @router.post("/api/cache/batches", status_code=202, summary="批量任务 · Queue several operations, all or none")
-    async def batch_submit(
+    def batch_submit(
         request: Request, response: Response, wish: BatchWish, caller: Caller = operator
     ) -> Envelope[BatchData]:
         """With one progress at the address in `Location`."""
         for each in wish.operations:
             _allow(caller, each.name)
         wishes = [(each.name, each.arguments.model_dump()) for each in wish.operations]
-        await run_in_threadpool(operations.submit_batch, caller, wishes, wish.batch)
+        operations.submit_batch(caller, wishes, wish.batch)
         response.headers["Location"] = batch_address(wish.batch)
-        data = await run_in_threadpool(_batch, wish.batch, "", PAGE_LIMIT)
-        return reply(request, data, Words("批次已接受", "the batch is queued"))
+        return reply(request, _batch(wish.batch, "", PAGE_LIMIT), Words("批次已接受", "the batch is queued"))
 
     @router.get("/api/cache/batches/{batch:path}", summary="批次进度 · One progress for all tasks of a batch")
     def batch_get(
@@ -151,6 +146,8 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
     def _allow(caller: Caller, name: str) -> None:
         needed = operations.role_for(name)
         if not caller.role.includes(needed):
-            raise AccessDenied(f"{name} needs the role {needed}; the token's is {caller.role}", 403)
+            reason = f"{name} needs the role {needed}; the token's is {caller.role}"
+            operations.auditor.refused(caller, "access", name, reason)
+            raise AccessDenied(reason, 403)
 
     return router
