@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
@@ -20,20 +17,14 @@ from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
 from core.access import Caller, Role
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Records, Stage
+from core.audit_chain import CSV_FIELDS, csv_line, csv_row, json_line
 from core.printable import printable
 
 ROWS_AT_ONCE = 500
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-
-COLUMNS = (
-    "seq", "at", "request_id", "stage", "actor", "role", "token_id", "address", "channel", "action", "target",
-    "parameters", "outcome", "duration_seconds", "effect", "error", "intent_seq", "previous_hash", "hash",
-)  # fmt: skip
-"""In the order of an exported row."""
 
 
 class AuditData(BaseModel):
-    """One record. A result names its intent's ``seq``; an intent is not ``finished`` while it has no result."""
+    """One record. A result names its intent's ``seq``; an intent without a result is ``unfinished``."""
 
     seq: int
     at: datetime | None
@@ -54,17 +45,17 @@ class AuditData(BaseModel):
     intent_seq: int
     previous_hash: str
     hash: str
-    finished: bool
+    unfinished: bool
 
     @classmethod
-    def of(cls, record: AuditRecord, *, finished: bool) -> AuditData:
+    def of(cls, record: AuditRecord, *, unfinished: bool) -> AuditData:
         return cls(
             seq=record.seq, at=moment(record.at), request_id=record.request_id, stage=record.stage, actor=record.actor,
             role=record.role, token_id=record.token_id, address=record.address, channel=record.channel,
             action=record.action, target=printable(record.target), parameters=dict(record.parameters),
             outcome=record.outcome, duration_seconds=record.duration_seconds, effect=dict(record.effect),
             error=printable(record.error), intent_seq=record.intent_seq, previous_hash=record.previous_hash,
-            hash=record.hash, finished=finished,
+            hash=record.hash, unfinished=unfinished,
         )  # fmt: skip
 
 
@@ -122,7 +113,7 @@ def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
         auditor.read(caller, "audit.list", target, {"actor": actor, "action": action, "outcome": outcome})
         page = log.page(wanted, cursor=cursor, limit=limit)
         data = AuditPageData(
-            items=[AuditData.of(each, finished=each.seq not in page.unfinished) for each in page.records],
+            items=[AuditData.of(each, unfinished=each.seq in page.unfinished) for each in page.records],
             next_cursor=page.next_cursor,
         )
         return reply(request, data, Words("获取审计日志成功", "audit records"))
@@ -149,9 +140,9 @@ def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
         wanted = _query(actor, action, target, request_id, stage, outcome, since, until)
         with auditor.operation(caller, "audit.export", "audit", {"format": format.value}):
             records = log.records(wanted)
-        write, kind = (_as_csv, "text/csv") if format is ExportFormat.CSV else (_as_json_lines, "application/x-ndjson")
+        kind = "text/csv" if format is ExportFormat.CSV else "application/x-ndjson"
         name = f'attachment; filename="audit-{datetime.now(UTC):%Y%m%d-%H%M%S}.{format.value}"'
-        return StreamingResponse(write(records), media_type=kind, headers={"Content-Disposition": name})
+        return StreamingResponse(_lines(records, format), media_type=kind, headers={"Content-Disposition": name})
 
     return router
 
@@ -172,38 +163,11 @@ def _query(
     )  # fmt: skip
 
 
-def plain(record: AuditRecord) -> dict[str, Any]:
-    """Return a record as it is exported: times in ISO 8601, everything else as it was recorded."""
-    values = {name: getattr(record, name) for name in COLUMNS}
-    at = moment(record.at)
-    return {**values, "at": at.isoformat() if at is not None else ""}
-
-
-def _as_json_lines(records: Iterable[AuditRecord]) -> Iterator[str]:
-    for each in _in_portions(records):
-        yield "".join(json.dumps(plain(record), ensure_ascii=False) + "\n" for record in each)
-
-
-def _as_csv(records: Iterable[AuditRecord]) -> Iterator[str]:
-    # The mark tells Excel that this is UTF-8.
-    yield "\ufeff" + ",".join(COLUMNS) + "\r\n"
-    for each in _in_portions(records):
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerows([_cell(value) for value in plain(record).values()] for record in each)
-        yield text.getvalue()
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
-    text = "" if value is None else str(value)
-    # A name that somebody chose must not become a formula in whoever's spreadsheet.
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_SIGNS) else text
-
-
-def _in_portions(records: Iterable[AuditRecord]) -> Iterator[list[AuditRecord]]:
-    """Each portion costs the web server one change of thread, so not one for each record."""
-    rows = iter(records)
+def _lines(records: Iterable[AuditRecord], form: ExportFormat) -> Iterator[str]:
+    """Some hundred lines at once: each portion costs the web server a change of thread."""
+    write, rows = json_line, iter(records)
+    if form is ExportFormat.CSV:
+        yield csv_line(CSV_FIELDS)
+        write = csv_row
     while portion := list(islice(rows, ROWS_AT_ONCE)):
-        yield portion
+        yield "".join(map(write, portion))

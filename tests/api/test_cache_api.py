@@ -376,8 +376,8 @@ def test_the_log_is_exported_whole_as_json_lines_and_as_csv(caches: Caches) -> N
     records = [json.loads(line) for line in lines.text.splitlines()]
     assert [each["seq"] for each in records] == list(range(1, len(records) + 1))
     table = caches.call("GET", "/api/audit/export?format=csv&action=cleanup.request")
-    rows = list(csv.DictReader(io.StringIO(table.text.removeprefix("\ufeff"))))
-    assert rows[0].keys() == records[0].keys()
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert rows[0].keys() == records[0].keys() - {"previous_hash"}
     assert {row["action"] for row in rows} == {"cleanup.request"}
     wanted = [each for each in records if each["action"] == "cleanup.request"]
     assert [row["hash"] for row in rows] == [each["hash"] for each in wanted]
