@@ -45,7 +45,6 @@ def docs_routes(app: FastAPI, gate: Gate) -> APIRouter:
     """
     router = APIRouter(include_in_schema=False, route_class=GatedRoute)
     looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
-    swagger = files("fastapi_swagger") / "resources"
     described: list[dict[str, Any]] = []
 
     @router.get("/openapi.json", dependencies=looks)
@@ -62,7 +61,7 @@ def docs_routes(app: FastAPI, gate: Gate) -> APIRouter:
     def asset(name: str) -> FileResponse:
         if name not in _ASSETS:
             raise HTTPException(404, "there is no such file")
-        return FileResponse(str(swagger / name), media_type=_ASSETS[name])
+        return FileResponse(str(files("fastapi_swagger") / "resources" / name), media_type=_ASSETS[name])
 
     return router
 
