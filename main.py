@@ -156,12 +156,14 @@ class Program:
         wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
+        from operations.opening import Opened
         from runtime.gate import open_gate
 
         gate = open_gate(settings)
+        opened = Opened(settings, self._fleet.names)
         app = create_app(
-            self._fleet, gate, settings.host, allowed_hosts=settings.allowed_hosts,
-            trusted_proxies=settings.trusted_proxies,
+            self._fleet, opened.operations, opened.audit_log, gate, settings.host,
+            allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
         )  # fmt: skip
         web = WebThread(app, settings.host, settings.port)
         self._say_page(web.start())

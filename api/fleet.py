@@ -55,12 +55,12 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
     looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
     acts = [Depends(gate.needs(Role.OPERATOR))]
 
-    @router.get("/api/status", dependencies=looks)
+    @router.get("/api/status", dependencies=looks, summary="缓存状态 · The servers, from memory")
     def status() -> Status:
         """缓存状态 · Each server's state, from memory."""
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status", dependencies=looks)
+    @router.get("/api/detailed_status", dependencies=looks, summary="详细状态 · Each server and warm-up set")
     def detailed_status() -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         return DetailedStatus(
@@ -70,7 +70,7 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             **_age(fleet),
         )
 
-    @router.get("/healthz")
+    @router.get("/healthz", summary="存活检查 · Whether the fleet is being polled", responses={503: {"model": Health}})
     def healthz(response: Response) -> Health:
         """存活检查 · 200 while the fleet is being polled, 503 when the last poll is three intervals old."""
         age = _age(fleet)
@@ -79,7 +79,7 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status", dependencies=looks)
+    @router.get("/api/submission_status", dependencies=looks, summary="提交状态 · Whether a warm-up is being submitted")
     def submission_status() -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
         gap = fleet.next_submission_in()
@@ -99,18 +99,18 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
         )
 
     # Before /check/{which}: "all" once was taken for an index and answered 422.
-    @router.post("/check/all", dependencies=acts)
+    @router.post("/check/all", dependencies=acts, summary="立即检测 · Poll every server now")
     async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
         """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
         return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
 
-    @router.post("/check/{which:path}", dependencies=acts)
+    @router.post("/check/{which:path}", dependencies=acts, summary="检测一台 · Poll one server now")
     async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
         name = _find(fleet, which)
         return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
-    @router.post("/execute/{which:path}", dependencies=acts)
+    @router.post("/execute/{which:path}", dependencies=acts, summary="执行缓存工作流 · Warm one server now")
     async def execute(
         which: str,
         set: Annotated[str | None, Query(max_length=200)] = None,
@@ -127,7 +127,7 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
         return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
 
-    @router.post("/api/pause/{which:path}", dependencies=acts)
+    @router.post("/api/pause/{which:path}", dependencies=acts, summary="暂停 · Leave a server or a group alone")
     async def pause(
         which: str, seconds: Annotated[float | None, Query(gt=0, le=LONGEST_PAUSE_SECONDS)] = None
     ) -> Paused:
@@ -137,7 +137,7 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
         await asyncio.wrap_future(fleet.pause(name, until))
         return Paused(success=True, message="已暂停", name=name, paused=True, until=iso(until))
 
-    @router.post("/api/resume/{which:path}", dependencies=acts)
+    @router.post("/api/resume/{which:path}", dependencies=acts, summary="恢复 · End a pause")
     async def resume(which: str) -> Paused:
         """恢复检测 · End the pause of a server or a group; one that was not paused is fine too."""
         name = _server_or_group(fleet, which)

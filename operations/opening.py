@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from config import Settings
+from core.audit import AuditLog
 from core.tasks import TaskEngine
 from operations.auditing import Auditor, open_audit_log
 from operations.backends import configured
@@ -26,13 +27,13 @@ class Opened:
             self._held.callback(self.engine.close)
             index = EntryIndex(settings.index_database)
             self._held.callback(index.close)
-            log = open_audit_log(settings)
-            self._held.callback(log.close)
+            self.audit_log: AuditLog = open_audit_log(settings)
+            self._held.callback(self.audit_log.close)
             known = configured(settings)
             self.operations = Operations(
                 engine=self.engine,
                 listing=index,
-                auditor=Auditor(log),
+                auditor=Auditor(self.audit_log),
                 backends=lambda: known,
                 servers=servers or (lambda: [server.name for server in settings.servers]),
                 host=settings.host_queue,

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     import requests
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 70.0
-_ACTS: Mapping[str, tuple[str, str]] = {
-    "cleanup": ("DELETE", "/api/cache/cleanup"),
-    "clear": ("DELETE", "/api/cache/clear"),
-}
-"""Operations with a route of their own; the others go to ``POST /api/cache/operations``."""
 
 
 class RemoteOperations:
@@ -48,13 +43,6 @@ class RemoteOperations:
         return self._object("GET", "/api/cache/backend-info")
 
     def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        if name in _ACTS:
-            method, path = _ACTS[name]
-            asked = dict(arguments)
-            if "family" in asked:
-                asked["type"] = asked.pop("family")
-            found = self._object(method, path, {**asked, "wait": 0})
-            return self.task(found["task_id"])
         return self._object("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
 
     def task(self, task_id: str) -> dict[str, Any]:

@@ -220,9 +220,7 @@ class Operations:
         schedule_key: str = "",
     ) -> TaskRequest:
         """Return the request that an operation becomes, with every argument checked and present."""
-        kind = KINDS.get(name)
-        if kind is None:
-            raise NotFound(f"there is no operation {name[:100]!r}; there are: {', '.join(KINDS)}")
+        kind = _kind(name)
         checked = self._checked(name, dict(arguments))
         return TaskRequest(
             name, checked, caller.user,
@@ -230,6 +228,10 @@ class Operations:
             priority=priority, max_attempts=kind.max_attempts, batch=batch, schedule_key=schedule_key,
             caller=caller.values(),
         )  # fmt: skip
+
+    def role_for(self, name: str) -> Role:
+        """Return the role that an operation needs; raises NotFound for one that there is not."""
+        return _kind(name).role
 
     def cancel(self, caller: Caller, task_id: str) -> Task:
         """Cancel a queued task at once, or ask a running one to stop; raises NotFound."""
@@ -337,6 +339,13 @@ class Operations:
 
     def _names(self) -> list[str]:
         return [backend.name for backend in self._backends()]
+
+
+def _kind(name: str) -> Kind:
+    kind = KINDS.get(name)
+    if kind is None:
+        raise NotFound(f"there is no operation {name[:100]!r}; there are: {', '.join(KINDS)}")
+    return kind
 
 
 def result_of(task: Task) -> Json:

@@ -17,6 +17,7 @@ from api.tokens import Tokens
 from checker.poll import Checker
 from client.server_client import FleetSession
 from core.access import Role
+from operations.opening import Opened
 from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
 from runtime.gate import open_gate
@@ -110,9 +111,10 @@ def serving(
     port = free_port()
     tokens, register = open_tokens(settings)
     fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
+    opened = Opened(settings)
     app = create_app(
-        fleet_running, open_gate(settings), host, allowed_hosts=settings.allowed_hosts,
-        trusted_proxies=settings.trusted_proxies,
+        fleet_running, opened.operations, opened.audit_log, open_gate(settings), host,
+        allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     web = WebThread(app, host, port)
     try:
@@ -126,3 +128,4 @@ def serving(
         loop.close()
         journal.close()
         register.close()
+        opened.close()
