@@ -23,7 +23,7 @@ def this_machine() -> str:
     """Return what tells this boot of this machine, or this container of it, from every other."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         import psutil  # only where there is no /proc
 

@@ -28,9 +28,7 @@ class TaskQueue:
     was accepted. ``patience_seconds`` is how long a locked file is waited for.
     """
 
-    def __init__(
-        self, path: Path, *, patience_seconds: float = 5.0, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, *, patience_seconds: float = 5.0, clock: Callable[[], float] = time.time) -> None:
         self._file = TaskFile(path, power_safe=True, patience_seconds=patience_seconds, clock=clock)
         self._path = path
 
@@ -109,7 +107,8 @@ class TaskQueue:
         cursor: str = "",
         limit: int = 50,
     ) -> TaskPage:
-        where, values = ["1"], []
+        where: list[str] = ["1"]
+        values: list[object] = []
         for column, value in (("user", user), ("name", name), ("batch", batch)):
             if value:
                 where.append(f"{column} = ?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ TASKS: Versions = (
     CREATE TABLE turns (user TEXT PRIMARY KEY, turn INTEGER NOT NULL) WITHOUT ROWID;
     -- A worker runs one task at a time, so its lease is its task's.
     CREATE TABLE workers (
-        name TEXT PRIMARY KEY, host TEXT NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL, pid_started TEXT NOT NULL,
-        queues TEXT NOT NULL, started_at REAL NOT NULL, seen_at REAL NOT NULL, leased_until REAL NOT NULL,
-        done INTEGER NOT NULL DEFAULT 0
+        name TEXT PRIMARY KEY, host TEXT NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL,
+        pid_started TEXT NOT NULL, queues TEXT NOT NULL, started_at REAL NOT NULL, seen_at REAL NOT NULL,
+        leased_until REAL NOT NULL, done INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;
     """,
 )
+
+Values = tuple[object, ...] | Mapping[str, object]
 
 PRIORITIES = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _PRIORITY_OF = {number: priority for priority, number in PRIORITIES.items()}
@@ -105,7 +107,7 @@ class TaskFile:
         with self._lock:
             self._connection.close()
 
-    def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
         with self._lock:
             try:

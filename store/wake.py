@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import threading
 import time
 from pathlib import Path
 
@@ -47,7 +46,6 @@ class Alarm:
     """One worker's end. ``ring`` may be called from a signal handler and from any thread."""
 
     def __init__(self, database: Path, name: str) -> None:
-        self._rung = threading.Event()
         self._descriptor: int | None = None
         self._pipe = _directory(database) / name
         if not hasattr(os, "mkfifo"):
@@ -68,16 +66,13 @@ class Alarm:
         return self._descriptor is not None
 
     def ring(self) -> None:
-        self._rung.set()
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.write(self._descriptor, b"w")
 
     def wait(self, seconds: float) -> None:
         """Return when it is rung, or after ``seconds``; sooner where nobody can ring it."""
-        if self._rung.is_set():
-            self._rung.clear()
-        elif self._descriptor is None:
+        if self._descriptor is None:
             time.sleep(min(seconds, POLL_SECONDS))
         elif select.select([self._descriptor], [], [], max(seconds, 0.0))[0]:
             self._empty(self._descriptor)
