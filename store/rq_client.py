@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +18,8 @@ from core.secret import Secret
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 300
 """How long a worker waits for a Redis that is being restarted before it gives up and ends."""
@@ -59,6 +63,32 @@ def quick_client(url: Secret) -> redis.Redis:
 def patient_client(url: Secret) -> redis.Redis:
     """Return a worker's client: it goes on through a restart of Redis, in the middle of whatever it does."""
     return _client(url, ANSWER_SECONDS, Retry(ConstantBackoff(1.0), PATIENCE_SECONDS))
+
+
+def wait_until_it_answers(url: Secret, is_over: Callable[[], bool]) -> bool:
+    """Wait for a Redis that is started after us; False when ``is_over`` says meanwhile that it is of no use any more.
+
+    Raises StoreError when Redis refuses us.
+    """
+    address, told = Address(url), False
+    with quick_client(url) as client:
+        while not is_over():
+            try:
+                # Not PING: that one is answered before the data is there.
+                client.dbsize()
+                return True
+            except (ConnectionError, TimeoutError) as error:
+                if isinstance(error, AuthenticationError):
+                    with address.telling():
+                        raise
+                if not told:
+                    _log.warning("Redis at %s does not answer yet: waiting", address.place)
+                told = True
+            except RedisError:
+                with address.telling():
+                    raise
+            time.sleep(0.5)
+    return False
 
 
 def text_of(raw: object) -> str:
