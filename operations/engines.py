@@ -102,6 +102,7 @@ def _servers_installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise CacheKeeperError(
-            f"QUEUE_URL needs the Python package {error.name}: run make setup-servers 请运行 make setup-servers 安装"
+            f"QUEUE_URL needs the Python package {package}: run make setup-servers 请运行 make setup-servers 安装"
         ) from None

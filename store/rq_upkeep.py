@@ -2,8 +2,9 @@
 
 1. Tasks whose time has come get in line.
 2. Tasks of workers of this machine that are surely dead go back at once, not when their heartbeat is missed.
-3. What RQ lost between taking a task off its list and noting who runs it is put back (one worker at a time).
-4. The readable view is brought up to date (the same one).
+3. Tasks of workers that have fallen silent go back, and RQ's own registries are tidied up (one worker at a time).
+4. What RQ lost between taking a task off its list and noting who runs it is put back (the same one).
+5. The readable view is brought up to date (the same one).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
+from rq.queue import Queue
 from rq.rate_limit import RateLimitRegistry
-from rq.registry import StartedJobRegistry
+from rq.registry import StartedJobRegistry, clean_registries
+from rq.worker_registration import clean_worker_registry
 
 from core.errors import StoreError
 from core.secret import Secret
@@ -30,8 +33,11 @@ from store.rq_view import PROGRESS_SECONDS, Glance, View, glances
 UPKEEP_SECONDS = 1.0
 """Pause between two rounds, and the most that a task with a time of its own is late."""
 
-LOST_SECONDS = 10.0
-"""A task that is in no list and that nobody runs is put back after so long; a worker needs far less to begin."""
+MAINTENANCE_SECONDS = 5.0
+"""Pause between two looks for tasks whose worker has died on another machine, and for what RQ tidies up."""
+
+MISSED_SECONDS = 15.0
+"""A task whose worker has been silent for so long goes to another, and one that is in no list and that nobody runs."""
 
 _LOCK_MILLISECONDS = 15_000
 _SHARE = 20
@@ -50,12 +56,14 @@ class Upkeep:
         name: str,
         *,
         pause_seconds: float = UPKEEP_SECONDS,
-        lost_seconds: float = LOST_SECONDS,
+        maintenance_seconds: float = MAINTENANCE_SECONDS,
+        missed_seconds: float = MISSED_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._address, self._keys, self._name, self._clock = Address(url), keys, name, clock
         self._client = quick_client(url)
-        self._pause_seconds, self._lost_seconds = pause_seconds, lost_seconds
+        self._pause_seconds, self._missed_seconds = pause_seconds, missed_seconds
+        self._maintenance_seconds, self._next_maintenance = maintenance_seconds, 0.0
         self._view = View(self._client, keys)
         self._missing: dict[str, float] = {}
         self._due = self._client.register_script(DUE)
@@ -94,6 +102,9 @@ class Upkeep:
             self.free_dead()
             if self._is_ours():
                 found = glances(self._client, self._keys)
+                if time.monotonic() >= self._next_maintenance:
+                    self.take_back_silent(found)
+                    self._next_maintenance = time.monotonic() + self._maintenance_seconds
                 self.put_back_lost(found)
                 self._view.show(self._prune(found), self._clock())
 
@@ -148,6 +159,16 @@ class Upkeep:
             registry.cleanup(exception_handlers=[note_death])
         _log.warning("worker died name=%s tasks=%d", name.removeprefix("rq:worker:"), len(executions))
 
+    def take_back_silent(self, found: list[Glance]) -> None:
+        """Let RQ give the tasks of workers that say nothing any more to others, whatever machine they are of."""
+        if self._client.info("server")["uptime_in_seconds"] <= self._missed_seconds:
+            # After a restart of Redis every worker needs a moment to say that it lives.
+            return
+        for origin in sorted({each.origin for each in found}):
+            queue = Queue(origin, connection=self._client, job_class=TaskJob, serializer=SERIALIZER)
+            clean_registries(queue, [note_death])
+            clean_worker_registry(queue)
+
     def put_back_lost(self, found: list[Glance]) -> int:
         """Put back tasks that are in no list though they should be; return how many."""
         queued: dict[str, list[str]] = defaultdict(list)
@@ -160,7 +181,7 @@ class Upkeep:
             missing |= set(ids) - listed
         now = time.monotonic()
         self._missing = {task_id: self._missing.get(task_id, now) for task_id in missing}
-        lost = [task_id for task_id, since in self._missing.items() if now - since >= self._lost_seconds]
+        lost = [task_id for task_id, since in self._missing.items() if now - since >= self._missed_seconds]
         put_back = sum(int(self._put_back(args=[task_id])) for task_id in lost)
         if put_back:
             _log.warning("tasks put back that nobody ran count=%d", put_back)

@@ -115,7 +115,7 @@ class View:
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
-        self._told: dict[str, tuple[str, bytes | None]] = {}
+        self._told: dict[str, tuple[tuple[str, bytes | None], int]] = {}
 
     def show(self, found: list[Glance], now: float) -> int:
         """Bring the view up to date; return how many keys had to be written or removed."""
@@ -162,14 +162,14 @@ class View:
         names = {each.id: f"{self._keys.prefix}task:{each.id}:progress" for each in found}
         with self._client.pipeline(transaction=False) as pipe:
             for each in found:
-                pipe.exists(names[each.id])
-            there = pipe.execute()
+                pipe.strlen(names[each.id])
+            lengths = pipe.execute(raise_on_error=False)
         changed = [
             each
-            for each, exists in zip(found, there, strict=True)
-            if not exists or self._told.get(each.id) != each.sign
+            for each, length in zip(found, lengths, strict=True)
+            if self._told.get(each.id) != (each.sign, length) and _left_seconds(each, now) >= 1
         ]
-        self._told = {each.id: each.sign for each in found}
+        self._told = {each.id: self._told[each.id] for each in found if each.id in self._told}
         for start in range(0, len(changed), _AT_ONCE):
             chunk = changed[start : start + _AT_ONCE]
             with self._client.pipeline(transaction=False) as pipe:
@@ -178,9 +178,15 @@ class View:
                 rows = pipe.execute()
                 for each, row in zip(chunk, rows, strict=True):
                     task = task_of(each.id, row, now)
-                    left = PROGRESS_SECONDS - (now - each.ended_at if each.ended_at else 0.0)
-                    if task is not None and left >= 1:
-                        text = json.dumps(progress_document(task, steps_of(row)), ensure_ascii=False)
-                        pipe.set(names[each.id], text, ex=int(min(left, PROGRESS_SECONDS)))
+                    if task is not None:
+                        text = json.dumps(progress_document(task, steps_of(row)))
+                        # Whatever the key was before: a text goes over anything.
+                        pipe.set(names[each.id], text, ex=int(_left_seconds(each, now)))
+                        self._told[each.id] = (each.sign, len(text))
                 pipe.execute()
         return len(changed)
+
+
+def _left_seconds(each: Glance, now: float) -> float:
+    """Return how long a task's progress is to be kept from now on."""
+    return PROGRESS_SECONDS - (max(now - each.ended_at, 0.0) if each.ended_at else 0.0)

@@ -24,6 +24,7 @@ from typing import Any
 import redis
 from rq.job import Job
 from rq.queue import Queue
+from rq.utils import now
 from rq.worker import Worker
 
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
@@ -34,13 +35,12 @@ from store.rq_client import PATIENCE_SECONDS, Address, patient_client, quick_cli
 from store.rq_job import TaskJob, note, note_death
 from store.rq_records import SERIALIZER, Keys, job_key, task_of
 from store.rq_scripts import START
-from store.rq_upkeep import LOST_SECONDS, UPKEEP_SECONDS, Upkeep
+from store.rq_upkeep import MAINTENANCE_SECONDS, UPKEEP_SECONDS, Upkeep
 from store.task_rows import json_text
 
 MONITORING_SECONDS = 5
 """Pause between two heartbeats of a task that runs; after three that are missed another worker takes the task over."""
 
-MAINTENANCE_SECONDS = 5
 WORKER_TTL_SECONDS = 25
 """RQ waits for work 15 s less than this at a time, and says then that it is alive."""
 
@@ -66,9 +66,8 @@ class TaskWorker(Worker):
         runner: Runner,
         *,
         monitoring_seconds: int = MONITORING_SECONDS,
-        maintenance_seconds: int = MAINTENANCE_SECONDS,
+        maintenance_seconds: float = MAINTENANCE_SECONDS,
         upkeep_seconds: float = UPKEEP_SECONDS,
-        lost_seconds: float = LOST_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._address, self._url, self._runner = Address(url), url, runner
@@ -82,11 +81,17 @@ class TaskWorker(Worker):
             exception_handlers=[note_death],
             worker_ttl=WORKER_TTL_SECONDS,
             job_monitoring_interval=monitoring_seconds,
-            maintenance_interval=maintenance_seconds,
             serializer=SERIALIZER,
             log_job_description=False,
         )
-        self._upkeep = Upkeep(url, self._keys, self.name, pause_seconds=upkeep_seconds, lost_seconds=lost_seconds)
+        self._upkeep = Upkeep(
+            url,
+            self._keys,
+            self.name,
+            pause_seconds=upkeep_seconds,
+            maintenance_seconds=maintenance_seconds,
+            missed_seconds=3 * monitoring_seconds,
+        )
 
     def run(self, call_at_end: Callable[[Callable[[], None]], None]) -> None:
         """Work until told to end; raises StoreError when Redis stays away for too long.
@@ -126,11 +131,9 @@ class TaskWorker(Worker):
 
     def unsubscribe(self) -> None: ...
 
-    def clean_registries(self) -> None:
-        # After a restart of Redis every worker needs a moment to say that it is alive.
-        info = self.connection.info("server")
-        if info["uptime_in_seconds"] > 3 * self._monitoring_seconds:
-            super().clean_registries()  # type: ignore[no-untyped-call]
+    def run_maintenance_tasks(self) -> None:
+        """RQ does it between two tasks, so that nobody does it while all are busy; here ``Upkeep`` does it."""
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """The runner has logged it; RQ would print it whole."""
