@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +27,7 @@ from client.server_client import FleetSession
 from core.control import Beat, Ready, StartWarning
 from core.errors import CacheKeeperError, ConfigError
 from core.lanes import Lanes
+from operations.auditing import Auditor, LazyAuditLog
 from runtime import supervised
 from runtime.cleaning import Cleaning
 from runtime.fleet import RunningFleet
@@ -33,6 +35,7 @@ from runtime.jobs import Timetable, local_seconds
 from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
+from runtime.upkeep import Upkeep
 from runtime.web import WebThread
 from store.journal import Journal
 
@@ -105,8 +108,12 @@ class Program:
         self._lanes = Lanes()
         self._stuck: list[str] = []
         self._cycles: set[asyncio.Task[None]] = set()
+        # The event loop itself keeps no task alive.
+        self._chores: set[asyncio.Task[None]] = set()
         self._clean_task: asyncio.Task[None] | None = None
         self._began = read_clock()
+        # What cannot be put on record is not deleted; the polls go on without it.
+        self._auditor = Auditor(LazyAuditLog(settings))
         self._cleaning = self._new_cleaning()
 
     async def run(self, *, once: bool) -> int:
@@ -156,13 +163,15 @@ class Program:
         from api.app import create_app
         from runtime.gate import open_gate
 
-        gate = open_gate(settings)
+        gate, tokens = open_gate(settings, self._auditor)
+        self._upkeep = Upkeep(self._auditor.log, tokens)
         app = create_app(
-            self._fleet, gate, settings.host, allowed_hosts=settings.allowed_hosts,
+            self._fleet, gate, self._auditor, settings.host, allowed_hosts=settings.allowed_hosts,
             trusted_proxies=settings.trusted_proxies,
         )  # fmt: skip
         web = WebThread(app, settings.host, settings.port)
         self._say_page(web.start())
+        self._in_thread(self._upkeep.publish_head)
         self._fill_timetable()
         self._start_cycle()
         # Often enough for the supervisor, seldom enough to cost it nothing.
@@ -209,6 +218,8 @@ class Program:
         table.clear()
         table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
         table.every(3600, "forget", self._forget)
+        table.every(3600, "audit head", lambda: self._in_thread(self._upkeep.publish_head))
+        table.every(86400, "audit retention", lambda: self._in_thread(lambda: self._upkeep.prune(self._settings)))
         if settings.clean_time is not None:
             table.daily(settings.clean_time, "daily clean", self._clean_if_due)
         # The stamp decides, not the timetable: a night that the daemon slept through or that lacks 02:30 is made up
@@ -250,11 +261,22 @@ class Program:
 
     def _new_cleaning(self) -> Cleaning:
         return Cleaning(
-            self._settings, self._progress(CLEAN), self._began, stopping=self._stopping.is_set, dry_run=self._dry_run
+            self._settings,
+            self._progress(CLEAN),
+            self._began,
+            stopping=self._stopping.is_set,
+            dry_run=self._dry_run,
+            records=self._auditor,
         )
 
     def _forget(self) -> None:
         self._journal.forget_before(time.time() - self._settings.event_retention_days * 86400)
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do what waits for a disk or another machine; whoever asked does not wait for it."""
+        task = asyncio.create_task(asyncio.to_thread(work))
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     def _want_reload(self) -> None:
         self._reload_wanted = True

@@ -12,18 +12,26 @@ from api.fleet import Fleet, routes
 from api.gate import Gate
 from api.guard import App, Guard
 from api.pages import pages
+from core.audit import Records
 
 
 def create_app(
-    fleet: Fleet, gate: Gate, host: str, *, allowed_hosts: Sequence[str] = (), trusted_proxies: Sequence[str] = ()
+    fleet: Fleet,
+    gate: Gate,
+    records: Records,
+    host: str,
+    *,
+    allowed_hosts: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
 ) -> App:
-    """Given the running checker, who may use it, and the address that is listened on, return the application.
+    """Given the running checker, who may use it, where that is put on record, and the address that is listened on,
+    return the application.
 
     ``allowed_hosts`` and ``trusted_proxies`` are as for ``api.guard.Guard``.
     """
     # No docs pages: FastAPI's load their scripts from a CDN. The schema itself is served.
     app = FastAPI(title="ComfyUI cache keeper", docs_url=None, redoc_url=None)
-    app.include_router(routes(fleet, gate))
-    app.include_router(pages(fleet, gate))
+    app.include_router(routes(fleet, gate, records))
+    app.include_router(pages(fleet, gate, records))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return Guard(app, host, allowed_hosts=allowed_hosts, trusted_proxies=trusted_proxies)

@@ -17,6 +17,7 @@ from api.tokens import Tokens
 from checker.poll import Checker
 from client.server_client import FleetSession
 from core.access import Role
+from operations.auditing import Auditor, open_audit_log
 from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
 from runtime.gate import open_gate
@@ -29,12 +30,15 @@ from tests.workspace import SOURCE, Answer, ask, free_port
 class Service:
     """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
 
-    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens) -> None:
+    def __init__(
+        self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens, auditor: Auditor
+    ) -> None:
         self.checker = checker
         self.loop = loop
         self.host = host
         self.port = port
         self.tokens = tokens
+        self.auditor = auditor
         self._made: dict[Role, str] = {}
 
     def token(self, role: Role) -> str:
@@ -109,15 +113,18 @@ def serving(
     session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
     port = free_port()
     tokens, register = open_tokens(settings)
+    audit_log = open_audit_log(settings)
+    auditor = Auditor(audit_log)
+    gate, gates_register = open_gate(settings, auditor)
     fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
     app = create_app(
-        fleet_running, open_gate(settings), host, allowed_hosts=settings.allowed_hosts,
+        fleet_running, gate, auditor, host, allowed_hosts=settings.allowed_hosts,
         trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     web = WebThread(app, host, port)
     try:
         assert web.start() == ""
-        yield Service(checker, loop, host, port, tokens)
+        yield Service(checker, loop, host, port, tokens, auditor)
     finally:
         web.stop()
         asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
@@ -126,3 +133,5 @@ def serving(
         loop.close()
         journal.close()
         register.close()
+        gates_register.close()
+        audit_log.close()
