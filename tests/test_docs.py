@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import main
+from api import token_cli
 from checker import cli as checker_cli
 from cleaner import __main__ as cleaner_main
 from cleaner import scheduler as cleaner_scheduler
@@ -36,6 +37,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "-m cleaner": cleaner_main.parser,
     "-m cleaner.scheduler": cleaner_scheduler.parser,
     "-m modelcache": modelcache_parser.parser,
+    "-m api": token_cli.parser,
 }
 
 # What the documents name and a checkout does not have: made when it runs, or the reader's own.
