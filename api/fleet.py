@@ -24,6 +24,9 @@ from api.models import (
 )
 from core.access import Role
 
+_OPEN_HERE = {"security": [{}]}
+"""In the OpenAPI document: a token is possible, and on this machine not needed."""
+
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 
 
@@ -55,12 +58,19 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
     looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
     acts = [Depends(gate.needs(Role.OPERATOR))]
 
-    @router.get("/api/status", dependencies=looks, summary="缓存状态 · The servers, from memory")
+    @router.get(
+        "/api/status", dependencies=looks, openapi_extra=_OPEN_HERE, summary="缓存状态 · The servers, from memory"
+    )
     def status() -> Status:
         """缓存状态 · Each server's state, from memory."""
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status", dependencies=looks, summary="详细状态 · Each server and warm-up set")
+    @router.get(
+        "/api/detailed_status",
+        dependencies=looks,
+        openapi_extra=_OPEN_HERE,
+        summary="详细状态 · Each server and warm-up set",
+    )
     def detailed_status() -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         return DetailedStatus(
@@ -79,7 +89,12 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status", dependencies=looks, summary="提交状态 · Whether a warm-up is being submitted")
+    @router.get(
+        "/api/submission_status",
+        dependencies=looks,
+        openapi_extra=_OPEN_HERE,
+        summary="提交状态 · Whether a warm-up is being submitted",
+    )
     def submission_status() -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
         gap = fleet.next_submission_in()
