@@ -53,11 +53,11 @@ class LocalWorker:
     def run(self) -> None:
         """Return once told to end; the task in hand is put back."""
         with Heartbeat(self._claims):
-            while not self._ending.asked:
+            while not self._ending.retiring:
                 task = self._tried(self._claims.claim)
                 if task is not None:
                     self._work(task)
-                elif not self._ending.asked:
+                elif not self._ending.retiring:
                     self._idle()
 
     def _idle(self) -> None:

@@ -24,7 +24,10 @@ def main(
     lease_seconds: float | None = None,
     retry_seconds: float | None = None,
 ) -> None:
-    """Run tasks until SIGTERM, SIGINT or, with ``leash``, the end of stdin. Raises StoreError and TaskError."""
+    """Run tasks until SIGTERM, SIGINT or, with ``leash``, the end of stdin. Raises StoreError and TaskError.
+
+    SIGHUP ends it after the task in hand: whoever started it starts the next one, with the settings of then.
+    """
     faulthandler.enable()
     # First of all: who starts us may want us to stop before we have begun.
     ending = Ending()

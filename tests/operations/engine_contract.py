@@ -185,12 +185,12 @@ class EngineContract:
         self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
     ) -> None:
         worker = kit.start_worker()
-        task = engine.submit(request("work", path=str(tmp_path / "notes"), seconds=2.5))
-        wait_for(lambda: (kit_task(engine, task.id).progress.percent or 0) > 55)
+        task = engine.submit(request("work", path=str(tmp_path / "notes"), seconds=1.6))
+        wait_for(lambda: (kit_task(engine, task.id).progress.percent or 0) > 52)
         seen = kit_task(engine, task.id)
         assert (seen.state, seen.progress.step) == (TaskState.RUNNING, "second half")
         assert seen.progress.message.startswith("after ")
-        assert 1 < seen.progress.elapsed_seconds < 20
+        assert 0.8 < seen.progress.elapsed_seconds < 20
         assert seen.progress.remaining_seconds is not None
         assert seen.progress.remaining_seconds < seen.progress.elapsed_seconds
         assert engine.queue_key("user:ann:processing") == [task.id]
@@ -300,7 +300,7 @@ class EngineContract:
 
     def test_a_task_waits_for_its_time(self, kit: EngineKit, engine: TaskEngine) -> None:
         kit.start_worker()
-        due = time.time() + 1.5
+        due = time.time() + 1
         late = engine.submit(request(run_at=due))
         soon = engine.submit(request())
         assert kit.wait_for_end(engine, soon.id).state is TaskState.DONE
