@@ -38,11 +38,11 @@ def create_app(
     """
     app = FastAPI(openapi_url=None, generate_unique_id_function=operation_id)
     install_errors(app)
-    app.include_router(routes(fleet, gate), tags=["fleet"], responses=ERRORS)
+    app.include_router(routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
     app.include_router(cache_routes(operations, gate))
     app.include_router(task_routes(operations, gate))
     app.include_router(audit_routes(audit_log, operations.auditor, gate))
-    app.include_router(pages(fleet, gate))
+    app.include_router(pages(fleet, gate, operations.auditor))
     app.include_router(docs_routes(app, gate))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return Guard(app, host, allowed_hosts=allowed_hosts, trusted_proxies=trusted_proxies)

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from api.fleet import Fleet, details
 from api.gate import Gate, GatedRoute
 from api.texts import TEXTS, language_of
-from core.access import Role
+from core.access import Caller, Role
+from core.audit import Records
 
 _LIMIT = 500
 """Rows that one page shows: a browser stays quick, and the rest is found by state."""
@@ -28,21 +29,27 @@ _templates = Environment(
 )
 
 
-def pages(fleet: Fleet, gate: Gate) -> APIRouter:
-    """Given the running checker and who may look, return the routes of the pages."""
+def pages(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
+    """Given the running checker, who may look and where that is put on record, return the routes of the pages."""
     router = APIRouter(include_in_schema=False, route_class=GatedRoute)
+    looks = Depends(gate.needs(Role.VIEWER, open_here=True))
 
     @router.get("/")
     def root() -> RedirectResponse:
         return RedirectResponse("/status")
 
-    @router.get("/status", response_class=HTMLResponse, dependencies=[Depends(gate.needs(Role.VIEWER, open_here=True))])
+    @router.get(
+        "/status",
+        response_class=HTMLResponse,
+    )
     def status(
         lang: Annotated[str, Query(max_length=10)] = "",
         state: Annotated[str, Query(max_length=30)] = "",
         fragment: bool = False,
         accept_language: Annotated[str, Header()] = "",
+        caller: Caller = looks,
     ) -> str:
+        records.read(caller, "fleet.status")
         language = language_of(lang, accept_language)
         names = fleet.names()
         shown = [name for name in names if not state or (fleet.brief(name) or {}).get("state") == state]

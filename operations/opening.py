@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 from config import Settings
-from core.audit import AuditLog
-from core.tasks import TaskEngine
-from operations.auditing import Auditor, open_audit_log
+from operations.auditing import Auditor, LazyAuditLog
 from operations.backends import configured
 from operations.engines import open_engine
+from operations.late import LateEngine, LateListing
 from operations.service import Operations
 from store.index import EntryIndex
 
-_FRESH_SECONDS = 5.0
-
 
 class Opened:
-    """The operations with what they hold open. ``close`` ends it all."""
+    """The operations with what they will hold open; nothing is opened before it is used. ``close`` ends it all.
 
-    def __init__(self, settings: Settings, servers: Callable[[], Sequence[str]] | None = None) -> None:
-        self._held = ExitStack()
-        try:
-            self.engine: TaskEngine = open_engine(settings)
-            self._held.callback(self.engine.close)
-            index = EntryIndex(settings.index_database)
-            self._held.callback(index.close)
-            self.audit_log: AuditLog = open_audit_log(settings)
-            self._held.callback(self.audit_log.close)
-            known = configured(settings)
-            self.operations = Operations(
-                engine=self.engine,
-                listing=index,
-                auditor=Auditor(self.audit_log),
-                backends=lambda: known,
-                servers=servers or (lambda: [server.name for server in settings.servers]),
-                host=settings.host_queue,
-                max_size_bytes=_cap(settings),
-            )
-        except BaseException:
-            self._held.close()
-            raise
+    ``servers`` returns the names of the fleet: the running one's, or without it that of the settings.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Callable[[], Sequence[str]] | None = None,
+        auditor: Auditor | None = None,
+    ) -> None:
+        self.auditor = auditor or Auditor(LazyAuditLog(settings))
+        self._engine = LateEngine(lambda: open_engine(settings))
+        self._listing = LateListing(lambda: EntryIndex(settings.index_database))
+        known = configured(settings)
+        self.operations = Operations(
+            engine=self._engine,
+            listing=self._listing,
+            auditor=self.auditor,
+            backends=lambda: known,
+            servers=servers or (lambda: [server.name for server in settings.servers]),
+            host=settings.host_queue,
+            max_size_bytes=_cap(settings),
+        )
 
     def close(self) -> None:
-        self._held.close()
+        self._engine.close()
+        self._listing.close()
+        self.auditor.log.close()
 
 
 def _cap(settings: Settings) -> int | None:

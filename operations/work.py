@@ -60,14 +60,16 @@ def refresh(ctx: TaskContext, *, target: str) -> dict[str, Any]:
     """Bring the index of one target, or of all, up to date; one that cannot be read does not hold up the others."""
     with _desk(ctx) as desk:
         chosen = [each for each in desk.backends if target in ("", each.name)]
-        reports, troubles = {}, {}
+        reports: dict[str, dict[str, Any]] = {}
+        troubles: dict[str, str] = {}
         for number, backend in enumerate(chosen):
-            try:
-                reports[backend.name] = refresh_index(
-                    desk.index, backend, _pulse(ctx, backend.name, number, len(chosen)), time.time()
-                ).as_dict()
-            except BackendError as error:
-                troubles[backend.name] = str(error)
+            walked = refresh_index(desk.index, backend, _pulse(ctx, backend.name, number, len(chosen)), time.time())
+            if walked.error:
+                troubles[backend.name] = walked.error
+            else:
+                reports[backend.name] = walked.as_dict()
+        if not target:
+            desk.index.keep_targets([each.name for each in desk.backends])
         if troubles and not reports:
             raise TaskError("; ".join(troubles.values()))
         return {"targets": reports, "errors": troubles}

@@ -17,6 +17,7 @@ from api.tokens import Tokens
 from checker.poll import Checker
 from client.server_client import FleetSession
 from core.access import Role
+from operations.auditing import Auditor
 from operations.opening import Opened
 from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
@@ -30,12 +31,15 @@ from tests.workspace import SOURCE, Answer, ask, free_port
 class Service:
     """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
 
-    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens) -> None:
+    def __init__(
+        self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens, auditor: Auditor
+    ) -> None:
         self.checker = checker
         self.loop = loop
         self.host = host
         self.port = port
         self.tokens = tokens
+        self.auditor = auditor
         self._made: dict[Role, str] = {}
 
     def token(self, role: Role) -> str:
@@ -110,16 +114,17 @@ def serving(
     session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
     port = free_port()
     tokens, register = open_tokens(settings)
-    fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
     opened = Opened(settings)
+    gate, gates_register = open_gate(settings, opened.auditor)
+    fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
     app = create_app(
-        fleet_running, opened.operations, opened.audit_log, open_gate(settings), host,
+        fleet_running, opened.operations, opened.auditor.log, gate, host,
         allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     web = WebThread(app, host, port)
     try:
         assert web.start() == ""
-        yield Service(checker, loop, host, port, tokens)
+        yield Service(checker, loop, host, port, tokens, opened.auditor)
     finally:
         web.stop()
         asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
@@ -128,4 +133,5 @@ def serving(
         loop.close()
         journal.close()
         register.close()
+        gates_register.close()
         opened.close()
