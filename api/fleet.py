@@ -26,6 +26,9 @@ from api.records import on_record
 from core.access import Caller, Role
 from core.audit import Records
 
+_OPEN_HERE = {"security": [{}]}
+"""In the OpenAPI document: a token is possible, and on this machine not needed."""
+
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 
 
@@ -57,13 +60,13 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
     looks = Depends(gate.needs(Role.VIEWER, open_here=True))
     acts = Depends(gate.needs(Role.OPERATOR))
 
-    @router.get("/api/status", summary="缓存状态 · The servers, from memory")
+    @router.get("/api/status", openapi_extra=_OPEN_HERE, summary="缓存状态 · The servers, from memory")
     def status(caller: Caller = looks) -> Status:
         """缓存状态 · Each server's state, from memory."""
         records.read(caller, "fleet.status")
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status", summary="详细状态 · Each server and warm-up set")
+    @router.get("/api/detailed_status", openapi_extra=_OPEN_HERE, summary="详细状态 · Each server and warm-up set")
     def detailed_status(caller: Caller = looks) -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         records.read(caller, "fleet.status")
@@ -83,7 +86,9 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status", summary="提交状态 · Whether a warm-up is being submitted")
+    @router.get(
+        "/api/submission_status", openapi_extra=_OPEN_HERE, summary="提交状态 · Whether a warm-up is being submitted"
+    )
     def submission_status(caller: Caller = looks) -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
         records.read(caller, "fleet.status")
