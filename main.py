@@ -34,6 +34,7 @@ from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from runtime.wishes import Wishes
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -149,6 +150,7 @@ class Program:
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
         self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
 
@@ -162,6 +164,7 @@ class Program:
         beaten_at, beat_seconds = -math.inf, min(5.0, settings.heartbeat_timeout_seconds / 4)
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
+            wishes.look()
             self._start_cycle()
             if web.is_due():
                 self._say_page(web.start(), again=True)
