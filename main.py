@@ -35,6 +35,7 @@ from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from runtime.wishes import Wishes
 from runtime.workers import LOOK_SECONDS, TaskWorkers
 from store.journal import Journal
 
@@ -153,6 +154,7 @@ class Program:
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
         self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
 
@@ -166,6 +168,7 @@ class Program:
         beaten_at, beat_seconds = -math.inf, min(5.0, settings.heartbeat_timeout_seconds / 4)
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
+            wishes.look()
             self._start_cycle()
             if not self._dry_run:
                 # What is queued is meant: a worker would do it.
