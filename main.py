@@ -37,6 +37,7 @@ from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.upkeep import Upkeep
 from runtime.web import WebThread
+from runtime.wishes import Wishes
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -159,6 +160,7 @@ class Program:
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
         self._fleet = RunningFleet(self._checker, self._journal, loop, settings.check_interval_seconds)
+        wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
         from runtime.gate import open_gate
@@ -180,6 +182,7 @@ class Program:
         beaten_at, beat_seconds = -math.inf, min(5.0, settings.heartbeat_timeout_seconds / 4)
         while not self._stopping.is_set():
             self._timetable.tick(local_seconds(), time.monotonic())
+            wishes.look()
             self._start_cycle()
             if web.is_due():
                 self._say_page(web.start(), again=True)

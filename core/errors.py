@@ -29,6 +29,9 @@
     │   ├── TaskStateError       not possible in the task's present state; says which
     │   └── TaskCancelled        raised inside a task that somebody has cancelled
     ├── BackendError           a cache backend cannot be reached or used: which, why
+    ├── NotFound               a target, task, server or model by that name does not exist; names those that do
+    ├── BadRequest             an operation's argument is not usable: which, what is allowed
+    │   └── NotConfirmed         a clear without the target's name typed in as its confirmation
     └── AccessDenied           no token, a bad one, or one whose role is too low
 
 An error's text is for a person: what happened, to what, what to do.
@@ -196,3 +199,19 @@ class AccessDenied(CacheKeeperError):
     def __init__(self, message: str, status: int) -> None:
         self.status = status
         super().__init__(message)
+
+
+class NotFound(CacheKeeperError):
+    """What was asked for by name does not exist."""
+
+
+class BadRequest(CacheKeeperError):
+    """An operation's argument is not usable. ``field`` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class NotConfirmed(BadRequest):
+    """A clear needs the target's own name as its confirmation."""

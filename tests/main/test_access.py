@@ -69,7 +69,6 @@ def test_the_head_of_the_audit_log_is_in_the_daemons_log_whatever_its_level(work
     workspace.settings |= {
         "SERVERS": "http://127.0.0.1:1",
         "LOG_LEVEL": "ERROR",
-        "API_SECRET": secrets.token_urlsafe(48),
     }
     workspace.start().wait_for_output(f"audit head seq=1 hash={last.hash}")
 
