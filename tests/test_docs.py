@@ -43,7 +43,8 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 # What the documents name and a checkout does not have: made when it runs, or the reader's own.
 NOT_IN_A_CHECKOUT = {
     ".env", ".venv", "fleet.toml", "daemon.pid", "daemon.log", "cache_cleaner.log", "resources/img", ".keep",
-    "demo-data", "demo-data/", "api_keys.json", "audit.sqlite3", "tokens.sqlite3", "IMAGE_CACHE_DIR/<month>/<task-id>/", "workflows/warmup.json", ".installed-requirements",
+    "demo-data", "demo-data/", "IMAGE_CACHE_DIR/<month>/<task-id>/", "workflows/warmup.json", ".installed-requirements",
+    "api_keys.json",
 }  # fmt: skip
 
 

@@ -128,7 +128,9 @@ def test_an_export_has_every_record_that_matches_the_oldest_first(desk: Desk, tm
     assert json.loads(rows[0]["parameters"]) == {"days": 7, "名": "值"}
     path = tmp_path / "out.csv"
     assert desk.run("export", "--format", "csv", "--output", str(path)) == ""
-    assert len(list(csv.reader(path.read_text(encoding="utf-8").splitlines()))) == 1201
+    assert len(list(csv.reader(path.read_text(encoding="utf-8").splitlines()))) == 1203
+    # The two exports before this one are in it: who took the whole log away is on record.
+    assert [each["action"] for each in desk.json("list", "--stage", "read")["records"]] == ["audit.export"] * 3
 
 
 def test_what_cannot_be_meant_is_bad_usage(desk: Desk) -> None:
