@@ -37,7 +37,7 @@ _AUDIT: Versions = (
 )
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"
 _INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-_FEW = 500
+_FEW = 2000
 
 
 class SqliteAuditLog:

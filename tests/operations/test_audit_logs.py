@@ -13,10 +13,12 @@ import pytest
 
 from core.audit import AuditLog, AuditOutcome, AuditQuery, Head, Stage
 from core.audit_chain import COLUMNS, hash_of, verify
-from core.errors import BadCursor
+from core.errors import BadCursor, StoreError
+from core.secret import Secret
+from store.mongo_audit import MongoAuditLog
 from tests.mongo_double import MongoDouble
 from tests.operations.audit_logs import MongoPlace, Place, SqlitePlace, judged, record
-from tests.workspace import SOURCE
+from tests.workspace import SOURCE, free_port
 
 
 class Forger:
@@ -259,6 +261,28 @@ def test_what_another_process_appends_is_seen(log: AuditLog, place: Place) -> No
     assert [each.seq for each in log.page(AuditQuery()).records] == [6, 5, 4, 3, 2, 1]
     assert judged(log).ok
     other.close()
+
+
+def test_a_mongodb_that_is_not_there_is_told_without_its_password() -> None:
+    url = Secret(f"mongodb://keeper:pa55word@127.0.0.1:{free_port()}/audit")
+    with pytest.raises(StoreError, match="audit log in MongoDB") as error:
+        MongoAuditLog(url, patience_seconds=0.2)
+    assert "pa55word" not in str(error.value)
+
+
+def test_a_mongodb_that_went_away_is_an_error_and_works_again_when_it_is_back() -> None:
+    double = MongoDouble()
+    double.start()
+    log = MongoAuditLog(Secret(double.client_url("audit")), patience_seconds=0.5)
+    log.append(record(1))
+    double.stop()
+    with pytest.raises(StoreError):
+        log.append(record(2))
+    double.start()
+    assert log.append(record(3)).seq == 2
+    assert judged(log).ok
+    log.close()
+    double.stop()
 
 
 APPEND = """
