@@ -11,7 +11,9 @@ from runtime.access import open_tokens
 from store.issued_tokens import IssuedTokens
 
 
-def open_gate(settings: Settings, refusals: Refusals) -> tuple[Gate, IssuedTokens]:
+def open_gate(
+    settings: Settings, refusals: Refusals, *, failed_sign_ins_per_minute: int = FAILED_SIGN_INS_PER_MINUTE
+) -> tuple[Gate, IssuedTokens]:
     """Return the API's gate and its register of tokens, which is to be closed.
 
     Raises StoreError, and ConfigError when the keys cannot be used: starting again would not help.
@@ -24,6 +26,6 @@ def open_gate(settings: Settings, refusals: Refusals) -> tuple[Gate, IssuedToken
     rates = {
         Kind.READ: settings.rate_limit_reads_per_minute,
         Kind.WRITE: settings.rate_limit_writes_per_minute,
-        Kind.FAILED_SIGN_IN: FAILED_SIGN_INS_PER_MINUTE,
+        Kind.FAILED_SIGN_IN: failed_sign_ins_per_minute,
     }
     return Gate(tokens, RateLimiter(rates), refusals), register

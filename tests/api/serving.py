@@ -18,12 +18,15 @@ from checker.poll import Checker
 from client.server_client import FleetSession
 from core.access import Role
 from operations.auditing import Auditor
+from operations.backends import configured
+from operations.indexing import refresh
 from operations.opening import Opened
 from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
 from runtime.gate import open_gate
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from store.index import EntryIndex
 from store.journal import Journal
 from tests.workspace import SOURCE, Answer, ask, free_port
 
@@ -32,11 +35,17 @@ class Service:
     """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
 
     def __init__(
-        self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens, auditor: Auditor
+        self,
+        settings: config.Settings,
+        checker: Checker,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+        tokens: Tokens,
+        auditor: Auditor,
     ) -> None:
+        self.settings = settings
         self.checker = checker
         self.loop = loop
-        self.host = host
         self.port = port
         self.tokens = tokens
         self.auditor = auditor
@@ -72,17 +81,30 @@ class Service:
         text = answer.decode("utf-8", "replace")
         return (int(text.split(" ", 2)[1]) if text.startswith("HTTP/") else 0), text
 
+    def index(self) -> None:
+        """Bring the index of cache entries up to date, as a worker does it."""
+        with contextlib.closing(EntryIndex(self.settings.index_database)) as index:
+            for backend in configured(self.settings):
+                refresh(index, backend, lambda _done, _total=None: None, time.time())
+
     def poll(self) -> None:
         self.on_loop(self.checker.poll_cycle(list(self.checker.tracks)))
 
 
 @contextlib.contextmanager
 def serving(
-    directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1", fleet: str = "", **options: str
+    directory: Path,
+    servers: Sequence[str],
+    *,
+    host: str = "127.0.0.1",
+    fleet: str = "",
+    strangers: int = 20,
+    **options: str,
 ) -> Iterator[Service]:
     """Serve the fleet of these addresses, or of this fleet.toml, with these settings.
 
-    Nothing polls but ``poll`` and the API itself."""
+    Nothing polls but ``poll`` and the API itself. ``strangers`` is how often a minute bad tokens may be tried.
+    """
     if fleet:
         (directory / "fleet.toml").write_text(fleet, encoding="utf-8")
     settings = config.load(
@@ -115,7 +137,7 @@ def serving(
     port = free_port()
     tokens, register = open_tokens(settings)
     opened = Opened(settings)
-    gate, gates_register = open_gate(settings, opened.auditor)
+    gate, gates_register = open_gate(settings, opened.auditor, failed_sign_ins_per_minute=strangers)
     fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
     app = create_app(
         fleet_running, opened.operations, opened.auditor.log, gate, host,
@@ -124,7 +146,7 @@ def serving(
     web = WebThread(app, host, port)
     try:
         assert web.start() == ""
-        yield Service(checker, loop, host, port, tokens, opened.auditor)
+        yield Service(settings, checker, loop, port, tokens, opened.auditor)
     finally:
         web.stop()
         asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
