@@ -26,7 +26,7 @@ from api.records import on_record
 from core.access import Caller, Role
 from core.audit import Records
 
-_OPEN_HERE = {"security": [{}]}
+_OPEN_HERE: dict[str, Any] = {"security": [{}]}
 """In the OpenAPI document: a token is possible, and on this machine not needed."""
 
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from config import Settings
-from core.errors import StoreError
+from core.errors import CacheKeeperError
 from core.restart import Limits, backoff_seconds
 from operations.engines import open_engine
 
@@ -102,7 +102,7 @@ class TaskWorkers:
                 living = {worker.pid for worker in engine.workers()}
             finally:
                 engine.close()
-        except StoreError as error:
+        except CacheKeeperError as error:
             log.warning("%s", error)
             return
         for place in self._places:
@@ -123,7 +123,7 @@ class TaskWorkers:
                 forgotten = engine.forget_before(time.time() - self.settings.task_retention_days * 86400)
             finally:
                 engine.close()
-        except StoreError as error:
+        except CacheKeeperError as error:
             log.warning("%s", error)
             return
         if forgotten:

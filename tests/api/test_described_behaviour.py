@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     for name in ("task-1", "task-2"):
         (images / name).mkdir(parents=True)
         (images / name / "0.png").write_bytes(b"x")
-    with serving(directory, ["http://127.0.0.1:9"], strangers=1_000_000) as service:
+    with serving(directory, ["http://127.0.0.1:9"]) as service:
         service.poll()
         service.index()
         yield service

@@ -255,6 +255,14 @@ class EngineContract:
         assert kit.wait_for_end(engine, engine.submit(request("strange")).id).state is TaskState.FAILED
         assert kit.wait_for_end(engine, engine.submit(request()).id).state is TaskState.DONE
 
+    def test_a_task_may_name_a_file_whose_name_is_no_text(self, kit: EngineKit, engine: TaskEngine) -> None:
+        kit.start_worker()
+        task = kit.wait_for_end(engine, engine.submit(request("odd")).id)
+        assert (task.state, task.result) == (TaskState.DONE, {"name": "\udcff.png"})
+        assert task.progress.step == "step 2", "the last word is kept, however soon it came after the first"
+        document = engine.queue_key(f"task:{task.id}:progress")
+        assert [step["name"] for step in document["steps"]] == ["step 0", "step 1", "step 2"]
+
     # -- whose turn ------------------------------------------------------------------------------------------
 
     def test_one_user_runs_no_more_tasks_at_once_than_allowed(

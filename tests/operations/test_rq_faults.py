@@ -248,9 +248,11 @@ def test_the_readable_view_is_written_anew_whatever_becomes_of_it(
     wait_for(is_whole)
 
     # Rubbish in its place, of another type each: nobody but a person reads it.
-    for key in shown:
-        client.delete(key)
-        client.hset(key, "not", "yours")
+    with client.pipeline(transaction=True) as pipe:
+        for key in shown:
+            pipe.delete(key)
+            pipe.hset(key, "not", "yours")
+        pipe.execute()
     assert whole == {key: engine.queue_key(key) for key in whole}
     third = engine.submit(request(user="cid"))
     go.touch()
