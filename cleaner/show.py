@@ -24,7 +24,6 @@ _REASONS = {
     Reason.MIN_FREE: ("the disk is nearly full, oldest first", "磁盘空间不足，先删最旧的"),
     Reason.BEYOND_KEEP_LAST: ("beyond the newest that are kept", "超出保留的最新若干项"),
     Reason.CLEARED: ("cleared as asked", "按要求清空"),
-    Reason.CLEARED: ("cleared as asked", "按要求清空"),
 }
 
 
