@@ -131,7 +131,7 @@ def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out:
     if options.json:
         document = {
             "ok": verdict.ok, "records": verdict.records, "head": head, "checkpoint": checkpoint and checkpoint.seq,
-            "heads_compared": compared, "leftover": verdict.leftover,
+            "heads_compared": compared,
             "findings": [vars(each) for each in verdict.findings],
         }  # fmt: skip
         json.dump(document, out, ensure_ascii=False, indent=2)

@@ -240,6 +240,17 @@ def test_pruning_everything_leaves_the_checkpoint_and_pruning_again_nothing_more
     assert judged(log).ok
 
 
+def test_what_stands_before_the_checkpoint_is_told_and_goes_with_the_next_pruning(log: AuditLog, place: Place) -> None:
+    filled(log, 4)
+    second = place.row(2)
+    log.prune(before=1_700_000_003.0, now=1_700_000_009.0)
+    place.put(second)
+    assert kinds(log) == [("leftover", 2)]
+    assert log.prune(before=1_700_000_003.0, now=1_700_000_010.0) == 0
+    assert judged(log).ok
+    assert [each.seq for each in log.records(AuditQuery())] == [4, 5]
+
+
 def test_a_start_that_was_cut_without_a_checkpoint_is_no_pruning(log: AuditLog, place: Place) -> None:
     filled(log, 4)
     place.remove(1, 2)
@@ -273,7 +284,7 @@ def test_a_mongodb_that_is_not_there_is_told_without_its_password() -> None:
 def test_a_mongodb_that_went_away_is_an_error_and_works_again_when_it_is_back() -> None:
     double = MongoDouble()
     double.start()
-    log = MongoAuditLog(Secret(double.client_url("audit")), patience_seconds=0.5)
+    log = MongoAuditLog(Secret(double.client_url("audit")), patience_seconds=2)
     log.append(record(1))
     double.stop()
     with pytest.raises(StoreError):
