@@ -34,6 +34,7 @@ from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from store.history import History
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -148,7 +149,7 @@ class Program:
         loop.add_signal_handler(signal.SIGHUP, self._want_reload)
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
-        self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        self._fleet = RunningFleet(self._checker, loop, History(settings.database), settings.check_interval_seconds)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from api.models import Accepted, DetailedStatus, Health, ServerStatus, ServerSubmission, Status, SubmissionStatus
+from core.fleet_query import ServerPage, ServerQuery
+from core.history import ServerHistory
 
 
 class Fleet(Protocol):
@@ -25,6 +27,11 @@ class Fleet(Protocol):
     def names(self) -> Sequence[str]: ...
     def brief(self, name: str) -> dict[str, Any] | None: ...
     def detail(self, name: str) -> dict[str, Any] | None: ...
+    def row(self, name: str) -> dict[str, Any] | None: ...
+    def full(self, name: str) -> dict[str, Any] | None: ...
+    def select(self, query: ServerQuery) -> ServerPage: ...
+    def history(self, name: str, *, cursor: str, events: int) -> ServerHistory: ...
+    def polled_since(self, at: float) -> int: ...
     def counts(self) -> dict[str, int]: ...
     def polled_at(self) -> float | None: ...
     def submission(self, name: str) -> tuple[bool, float | None, float] | None: ...
@@ -89,7 +96,7 @@ def routes(fleet: Fleet) -> APIRouter:
     @router.post("/check/{which:path}")
     async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
     @router.post("/execute/{which:path}")
@@ -100,7 +107,7 @@ def routes(fleet: Fleet) -> APIRouter:
         wait: Annotated[float, Query(ge=0, le=60)] = 0,
     ) -> Accepted:
         """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         detail = fleet.detail(name)
         if detail is None:
             raise _no_such_server(which)
@@ -132,7 +139,8 @@ def _briefs(fleet: Fleet, names: Sequence[str]) -> list[ServerStatus]:
     return [ServerStatus(**brief) for name in names if (brief := fleet.brief(name)) is not None]
 
 
-def _find(fleet: Fleet, which: str) -> str:
+def find_server(fleet: Fleet, which: str) -> str:
+    """Given an index, a name or an address in any spelling, return the server's name; 404 where there is none."""
     names = fleet.names()
     if which.isdecimal() and len(which) < 10:
         if int(which) < len(names):

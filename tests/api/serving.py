@@ -17,6 +17,7 @@ from client.server_client import FleetSession
 from runtime.fleet import RunningFleet
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from store.history import History
 from store.journal import Journal
 from tests.workspace import SOURCE, Answer, ask, free_port
 
@@ -85,7 +86,8 @@ def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1",
 
     session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
     port = free_port()
-    web = WebThread(create_app(RunningFleet(checker, loop, settings.check_interval_seconds), host), host, port)
+    running = RunningFleet(checker, loop, History(settings.database), settings.check_interval_seconds)
+    web = WebThread(create_app(running, host), host, port)
     try:
         assert web.start() == ""
         yield Service(checker, loop, host, port)
