@@ -34,7 +34,6 @@ from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
-from store.history import History
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -51,7 +50,7 @@ def main(arguments: list[str]) -> int:
     calm_collector()
     options = _parser().parse_args(arguments)
     try:
-        settings = config.load(ROOT)
+        settings = config.load(ROOT, serving=True)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -64,6 +63,9 @@ def main(arguments: list[str]) -> int:
             if not options.once:
                 _leave(code)
             return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 1
@@ -149,11 +151,17 @@ class Program:
         loop.add_signal_handler(signal.SIGHUP, self._want_reload)
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
-        self._fleet = RunningFleet(self._checker, loop, History(settings.database), settings.check_interval_seconds)
+        self._fleet = RunningFleet(self._checker, self._journal, loop, settings.check_interval_seconds)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
         from api.app import create_app
+        from runtime.gate import open_gate
 
-        web = WebThread(create_app(self._fleet, settings.host), settings.host, settings.port)
+        gate = open_gate(settings)
+        app = create_app(
+            self._fleet, gate, settings.host, allowed_hosts=settings.allowed_hosts,
+            trusted_proxies=settings.trusted_proxies,
+        )  # fmt: skip
+        web = WebThread(app, settings.host, settings.port)
         self._say_page(web.start())
         self._fill_timetable()
         self._start_cycle()
@@ -255,7 +263,7 @@ class Program:
         """Take the new settings, or keep the last good ones and say what is wrong with the new."""
         self._reload_wanted = False
         try:
-            new = config.load(ROOT)
+            new = config.load(ROOT, serving=True)
         except ConfigError as error:
             log.error("Reload refused, the old settings stay:\n%s", error)
             return

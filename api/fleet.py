@@ -9,11 +9,24 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Response
 
-from api.models import Accepted, DetailedStatus, Health, ServerStatus, ServerSubmission, Status, SubmissionStatus
+from api.gate import Gate, GatedRoute
+from api.models import (
+    Accepted,
+    DetailedStatus,
+    Health,
+    Paused,
+    ServerStatus,
+    ServerSubmission,
+    Status,
+    SubmissionStatus,
+)
+from core.access import Role
 from core.fleet_query import ServerPage, ServerQuery
 from core.history import ServerHistory
+
+LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 
 
 class Fleet(Protocol):
@@ -25,6 +38,7 @@ class Fleet(Protocol):
     check_interval_seconds: float
 
     def names(self) -> Sequence[str]: ...
+    def groups(self) -> Sequence[str]: ...
     def brief(self, name: str) -> dict[str, Any] | None: ...
     def detail(self, name: str) -> dict[str, Any] | None: ...
     def row(self, name: str) -> dict[str, Any] | None: ...
@@ -38,18 +52,22 @@ class Fleet(Protocol):
     def next_submission_in(self) -> float: ...
     def check(self, names: Sequence[str]) -> Future[object]: ...
     def warm(self, name: str, set_name: str | None, *, force: bool) -> Future[object]: ...
+    def pause(self, name: str, until: float | None) -> Future[object]: ...
+    def resume(self, name: str) -> Future[bool]: ...
 
 
-def routes(fleet: Fleet) -> APIRouter:
-    """Given the running checker, return its routes."""
-    router = APIRouter()
+def routes(fleet: Fleet, gate: Gate) -> APIRouter:
+    """Given the running checker and who may use it, return its routes."""
+    router = APIRouter(route_class=GatedRoute)
+    looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
+    acts = [Depends(gate.needs(Role.OPERATOR))]
 
-    @router.get("/api/status")
+    @router.get("/api/status", dependencies=looks)
     def status() -> Status:
         """缓存状态 · Each server's state, from memory."""
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status")
+    @router.get("/api/detailed_status", dependencies=looks)
     def detailed_status() -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         return DetailedStatus(
@@ -68,7 +86,7 @@ def routes(fleet: Fleet) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status")
+    @router.get("/api/submission_status", dependencies=looks)
     def submission_status() -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
         gap = fleet.next_submission_in()
@@ -88,18 +106,18 @@ def routes(fleet: Fleet) -> APIRouter:
         )
 
     # Before /check/{which}: "all" once was taken for an index and answered 422.
-    @router.post("/check/all")
+    @router.post("/check/all", dependencies=acts)
     async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
         """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
         return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
 
-    @router.post("/check/{which:path}")
+    @router.post("/check/{which:path}", dependencies=acts)
     async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
         name = find_server(fleet, which)
         return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
-    @router.post("/execute/{which:path}")
+    @router.post("/execute/{which:path}", dependencies=acts)
     async def execute(
         which: str,
         set: Annotated[str | None, Query(max_length=200)] = None,
@@ -115,6 +133,24 @@ def routes(fleet: Fleet) -> APIRouter:
         if set is not None and set not in sets:
             raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
         return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
+
+    @router.post("/api/pause/{which:path}", dependencies=acts)
+    async def pause(
+        which: str, seconds: Annotated[float | None, Query(gt=0, le=LONGEST_PAUSE_SECONDS)] = None
+    ) -> Paused:
+        """暂停检测 · Leave a server or a group alone for some seconds, or until resumed."""
+        name = _server_or_group(fleet, which)
+        until = time.time() + seconds if seconds is not None else None
+        await asyncio.wrap_future(fleet.pause(name, until))
+        return Paused(success=True, message="已暂停", name=name, paused=True, until=iso(until))
+
+    @router.post("/api/resume/{which:path}", dependencies=acts)
+    async def resume(which: str) -> Paused:
+        """恢复检测 · End the pause of a server or a group; one that was not paused is fine too."""
+        name = _server_or_group(fleet, which)
+        ended = await asyncio.wrap_future(fleet.resume(name))
+        message = "已恢复" if ended else "没有暂停"
+        return Paused(success=True, message=message, name=name, paused=False, until=None)
 
     return router
 
@@ -152,6 +188,10 @@ def find_server(fleet: Fleet, which: str) -> str:
         if address == name or ((brief := fleet.brief(name)) is not None and address == brief["server"]):
             return name
     raise _no_such_server(which)
+
+
+def _server_or_group(fleet: Fleet, which: str) -> str:
+    return which if which in fleet.groups() else find_server(fleet, which)
 
 
 def _no_such_server(which: str) -> HTTPException:

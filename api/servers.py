@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel
 
 from api.fleet import Fleet, find_server, iso
+from api.gate import Gate, GatedRoute
+from core.access import Role
 from core.errors import StoreError
 from core.fleet_query import MAX_PAGE_SIZE, ServerQuery, ServerSort
 from core.history import ServerHistory
@@ -18,7 +21,8 @@ from core.model import State
 class Servers(BaseModel):
     """One page of the fleet. ``counts`` are of what group and text let through, whatever ``state`` asked for.
 
-    ``polled_since`` is how many servers of the whole fleet have been polled after the moment given as ``since``.
+    ``polled_since`` is how many servers of the whole fleet have been polled after the moment given as ``since``, in
+    seconds by the daemon's clock, which ``now`` tells.
     """
 
     servers: list[dict[str, Any]]
@@ -30,6 +34,7 @@ class Servers(BaseModel):
     groups: list[str]
     last_poll: str | None
     polled_since: int | None
+    now: float
 
 
 class Past(BaseModel):
@@ -47,11 +52,15 @@ PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)]
 Cursor = Annotated[str, Query(max_length=60, pattern=r"^(\d+(\.\d+)?(e[+-]?\d+)?-\d+)?$")]
 
 
-def server_routes(fleet: Fleet) -> APIRouter:
-    """Given the running checker, return the routes; all answers come from memory, events from the journal."""
-    router = APIRouter()
+def server_routes(fleet: Fleet, gate: Gate) -> APIRouter:
+    """Given the running checker and who may look, return the routes.
 
-    @router.get("/api/servers")
+    All answers come from memory, events from the journal.
+    """
+    router = APIRouter(route_class=GatedRoute)
+    looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
+
+    @router.get("/api/servers", dependencies=looks)
     def servers(
         state: Annotated[list[State] | None, Query()] = None,
         group: Text = "",
@@ -73,12 +82,11 @@ def server_routes(fleet: Fleet) -> APIRouter:
             groups=list(found.groups),
             last_poll=iso(fleet.polled_at()),
             polled_since=fleet.polled_since(since) if since is not None else None,
+            now=time.time(),
         )
 
-    @router.get("/api/servers/{which:path}")
-    def server(
-        which: str, cursor: Cursor = "", events: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50
-    ) -> Past:
+    @router.get("/api/servers/{which:path}", dependencies=looks)
+    def server(which: str, cursor: Cursor = "", events: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50) -> Past:
         """一台服务器 · All that is known of one server, by index, name or address, with its events and submissions."""
         name = find_server(fleet, which)
         known = fleet.full(name)

@@ -36,6 +36,10 @@ class Journal:
         self._backlog: deque[Event] = deque(maxlen=_BACKLOG)
         self.unwritten_reason = ""
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def close(self) -> None:
         self._connection.close()
 

@@ -19,6 +19,10 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
+import config
+from core.access import Role
+from runtime.access import local_token
+
 SOURCE = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T")
@@ -190,6 +194,10 @@ class Workspace:
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         return ask(self.page + path, method, headers)
+
+    def token(self, role: Role) -> str:
+        """Return a token of this role, as somebody who may read the workspace's keys makes it."""
+        return local_token(config.load(self.root, self.environment), role, time.time())
 
     def answers(self) -> bool:
         try:

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from api.fleet import Fleet
+from api.gate import Gate
 from api.pages.fleet import fleet_pages
-from api.pages.site import Admission, Site
+from api.pages.site import Site
 
 
-def pages(fleet: Fleet, gate: Admission) -> APIRouter:
+def pages(fleet: Fleet, gate: Gate) -> APIRouter:
     """Given the running checker and who may look, return the routes of the pages."""
     router = APIRouter(include_in_schema=False)
     site = Site(gate)

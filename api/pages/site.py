@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -20,6 +20,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from api.gate import Gate
 from api.pages import words
 from api.texts import TEXTS, language_of
 from core.access import Caller, Role
@@ -28,12 +29,6 @@ PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
 
 NAVIGATION = ("status",)
-
-
-class Admission(Protocol):
-    """Finds out who asks; ``api.gate.Gate`` does. Raises HTTPException 401, 403, 429."""
-
-    async def admit(self, request: Request, role: Role, *, open_here: bool) -> Caller: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Visit:
 class Site:
     """Renders pages and knows who may read them."""
 
-    def __init__(self, gate: Admission) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
@@ -97,9 +92,7 @@ class Site:
 
         async def find(request: Request) -> Visit:
             parts = request.headers.get(PARTS_HEADER)
-            language = language_of(
-                request.query_params.get("lang", ""), request.headers.get("accept-language", "")
-            )
+            language = language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
             caller = None
             if parts is not None or (open_here and request.state.origin.is_local):
                 caller = await self._gate.admit(request, Role.VIEWER, open_here=open_here)
@@ -114,7 +107,6 @@ class Site:
         text = TEXTS[visit.language]
         common = {
             "text": text,
-            "rules": {},
             "language": visit.language,
             "visit": visit,
             "may": visit.may,

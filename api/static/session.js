@@ -1,5 +1,5 @@
 // Signing in: a token that is pasted, kept for this tab only, and asked after once whose it is.
-import { lock, refresh } from "./live.js";
+import { refresh } from "./live.js";
 import { notice } from "./notices.js";
 import { send, token } from "./request.js";
 import { text } from "./texts.js";
@@ -56,8 +56,7 @@ async function signOut() {
   token.drop();
   show(null);
   notice(text("signedOut"));
-  // Somewhere the page may be read without a token too.
-  if (!(await refresh())) lock();
+  await refresh();
 }
 
 function show(me) {

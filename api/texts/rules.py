@@ -64,7 +64,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "dry_run": ("The daemon runs with --dry-run: it only says what it would do.", "以 --dry-run 运行：只说明不执行。"),
     "not_sent": ("Another submission was found open in the meantime.", "期间发现已有进行中的提交。"),
     "verified": ("The key was seen in the cache after the run.", "运行后已在缓存中看到该键。"),
-    "not_stored": ("The server reports success, but the key is not in its cache.", "服务器报告成功，但缓存中没有该键。"),
+    "not_stored": (
+        "The server reports success, but the key is not in its cache.",
+        "服务器报告成功，但缓存中没有该键。",
+    ),
     "failed": ("The run ended with an error, in the server's own words.", "运行出错，以下为服务器的说明。"),
     "rejected": ("The server refused the workflow.", "服务器拒绝了工作流。"),
     "timed_out": ("It ran longer than it may.", "运行超过时限。"),

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import config
 from api.app import create_app
+from api.tokens import Tokens
 from checker.poll import Checker
 from client.server_client import FleetSession
+from core.access import Role
+from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
+from runtime.gate import open_gate
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
-from store.history import History
 from store.journal import Journal
 from tests.workspace import SOURCE, Answer, ask, free_port
 
@@ -25,17 +29,27 @@ from tests.workspace import SOURCE, Answer, ask, free_port
 class Service:
     """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
 
-    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
+    def __init__(self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens) -> None:
         self.checker = checker
         self.loop = loop
         self.host = host
         self.port = port
+        self.tokens = tokens
+        self._made: dict[Role, str] = {}
+
+    def token(self, role: Role) -> str:
+        if role not in self._made:
+            self._made[role] = self.tokens.issue(f"the-{role}", role, 3600, time.time())[0]
+        return self._made[role]
 
     def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+    def ask(self, path: str, method: str = "GET", *, role: Role | None = None, **headers: str) -> Answer:
+        """Send a request; with ``role`` it brings a token of that role."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if role is not None:
+            named["Authorization"] = f"Bearer {self.token(role)}"
         return ask(f"http://127.0.0.1:{self.port}{path}", method, named)
 
     def raw(
@@ -58,8 +72,12 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1", fleet: str = "") -> Iterator[Service]:
-    """Serve the fleet of these addresses, or of this fleet.toml; nothing polls but ``poll`` and the API itself."""
+def serving(
+    directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1", fleet: str = "", **options: str
+) -> Iterator[Service]:
+    """Serve the fleet of these addresses, or of this fleet.toml, with these settings.
+
+    Nothing polls but ``poll`` and the API itself."""
     if fleet:
         (directory / "fleet.toml").write_text(fleet, encoding="utf-8")
     settings = config.load(
@@ -69,6 +87,10 @@ def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1",
             "WARMUP_START_GAP_SECONDS": "0",
             "CONNECT_TIMEOUT_SECONDS": "1",
             "PROBE_TIMEOUT_SECONDS": "1",
+            # Tests ask faster than people do.
+            "RATE_LIMIT_READS_PER_MINUTE": "100000",
+            "RATE_LIMIT_WRITES_PER_MINUTE": "100000",
+            **options,
             **({"SERVERS": ",".join(servers)} if servers else {}),
         },
     )
@@ -86,11 +108,16 @@ def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1",
 
     session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
     port = free_port()
-    running = RunningFleet(checker, loop, History(settings.database), settings.check_interval_seconds)
-    web = WebThread(create_app(running, host), host, port)
+    tokens, register = open_tokens(settings)
+    fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
+    app = create_app(
+        fleet_running, open_gate(settings), host, allowed_hosts=settings.allowed_hosts,
+        trusted_proxies=settings.trusted_proxies,
+    )  # fmt: skip
+    web = WebThread(app, host, port)
     try:
         assert web.start() == ""
-        yield Service(checker, loop, host, port)
+        yield Service(checker, loop, host, port, tokens)
     finally:
         web.stop()
         asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
@@ -98,3 +125,4 @@ def serving(directory: Path, servers: Sequence[str], *, host: str = "127.0.0.1",
         thread.join(5)
         loop.close()
         journal.close()
+        register.close()
