@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.recent import STRIP_CELLS
-
 
 @dataclass(frozen=True)
 class Band:
-    """Some cells of a strip in one state; ``share`` is of the whole strip, 0–1."""
+    """Some cells of a strip in one state; ``x`` and ``width`` in cells."""
 
     state: str
     x: int
@@ -32,10 +30,12 @@ def bands(stretches: Iterable[Mapping[str, Any]]) -> list[Band]:
 
 
 def shares(found: Iterable[Band]) -> dict[str, float]:
-    """Return each state's share of the day, the largest first."""
+    """Return each state's share of the time of which something is known, the largest first."""
+    found = list(found)
+    known = sum(band.width for band in found)
     totals: dict[str, float] = {}
     for band in found:
-        totals[band.state] = totals.get(band.state, 0.0) + band.width / STRIP_CELLS
+        totals[band.state] = totals.get(band.state, 0.0) + band.width / known
     return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from api.fleet import Fleet, find_server
@@ -25,11 +26,11 @@ PAGE_SIZES = (50, 100, 200)
 def fleet_pages(fleet: Fleet, site: Site) -> APIRouter:
     """Given the running checker, return the routes of its pages."""
     router = APIRouter()
-    visit = site.visit(open_here=True)
+    here: Any = Depends(site.visit(open_here=True))
 
     @router.get("/status")
     def status(
-        visit: Annotated[Visit, Depends(visit)],
+        visit: Visit = here,
         state: Annotated[State | str, Query(max_length=30)] = "",
         group: Text = "",
         q: Text = "",
@@ -55,23 +56,30 @@ def fleet_pages(fleet: Fleet, site: Site) -> APIRouter:
         return site.answer(visit, "status.html", TEXTS[visit.language]["fleet_title"], values)
 
     @router.get("/status/{which:path}")
-    def server(visit: Annotated[Visit, Depends(visit)], which: str, cursor: Cursor = "") -> HTMLResponse:
+    def server(which: str, visit: Visit = here, cursor: Cursor = "") -> HTMLResponse:
+        known: Mapping[str, Any] | None = None
+        if visit.caller is not None:
+            # Whether there is such a server is for those who may see the fleet.
+            with contextlib.suppress(HTTPException):
+                known = fleet.full(find_server(fleet, which))
+            if known is None:
+                return site.answer(visit, "missing.html", TEXTS[visit.language]["no_such_server"], dict, status=404)
+
         def values() -> Mapping[str, Any]:
-            name = find_server(fleet, which)
-            known = fleet.full(name) or {}
+            assert known is not None, "nothing is rendered for a caller who may not see it"
             drawn = _drawn(known)
             return {
                 "server": drawn,
                 "bands": drawn["bands"],
                 "shares": drawn["shares"],
                 "latency": latency_chart(known["latencies"]),
-                "past": read_history(fleet, name, cursor, 50),
+                "past": read_history(fleet, known["name"], cursor, 50),
                 "rules": RULES[visit.language],
                 "cursor": cursor,
                 "now": time.time(),
             }
 
-        return site.answer(visit, "server.html", which, values)
+        return site.answer(visit, "server.html", known["name"] if known else which, values)
 
     return router
 

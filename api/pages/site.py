@@ -70,6 +70,22 @@ class Visit:
         return opening + Markup(">") + content + Markup(f"</{tag}>")
 
 
+class Texts:
+    """The texts of one language, as a template names them: ``text.keys`` is a text and no method of a dict."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def __getattr__(self, name: str) -> str:
+        try:
+            return self._texts[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
 class Site:
     """Renders pages and knows who may read them."""
 
@@ -104,7 +120,7 @@ class Site:
         self, visit: Visit, template: str, title: str, values: Callable[[], Mapping[str, Any]], status: int = 200
     ) -> HTMLResponse:
         """Render the page, or its content alone. ``values`` is asked only where there is somebody to show them to."""
-        text = TEXTS[visit.language]
+        text = Texts(TEXTS[visit.language])
         common = {
             "text": text,
             "language": visit.language,
@@ -112,7 +128,7 @@ class Site:
             "may": visit.may,
             "link": visit.link,
             "part": visit.part,
-            "duration": lambda seconds: words.duration(seconds, text["units"]),
+            "duration": lambda seconds: words.duration(seconds, text.units),
         }
         content = ""
         if visit.caller is not None:

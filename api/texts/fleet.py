@@ -135,7 +135,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "posted": ("Sent", "提交时间"),
     "key": ("Key", "缓存键"),
     "whole_workflow": ("whole workflow", "整个工作流"),
-    "prompt": ("Prompt", "提示 ID"),
+    "prompt": ("Prompt", "任务 ID"),
     "outcome": ("Outcome", "结果"),
     "ran": ("Ran", "运行用时"),
     "in_words": ("In the server's words", "服务器的说明"),
