@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
 from checker import view
@@ -78,6 +79,7 @@ _ORDERS: dict[str, Callable[[ServerTrack], Any]] = {
 }
 
 
+@lru_cache(maxsize=20_000)
 def _natural(text: str) -> list[tuple[bool, int, str]]:
     """Numbers within a name by their value: gpu-9 before gpu-10."""
     parts = re.findall(r"(\d{1,18})|(\D+)", text.casefold())

@@ -9,6 +9,7 @@ the parts that it does not have.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
 
 NAVIGATION = ("status",)
+_AGES = re.compile(r"(<time [^>]*data-since[^>]*>)[^<]*")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Visit:
     def part(self, tag: str, key: str, content: Markup, classes: str = "") -> Markup:
         """Return an element that is sent only when it has changed; ``key`` names it within the page."""
         name = f' class="{classes}"' if classes else ""
-        version = hashlib.blake2b(f"{key}\0{name}\0{content}".encode(), digest_size=6).hexdigest()
+        # Ages grow by themselves in the browser: they alone are no change.
+        lasting = _AGES.sub(r"\1", f"{key}\0{name}\0{content}")
+        version = hashlib.blake2b(lasting.encode(), digest_size=6).hexdigest()
         opening = Markup(f'<{tag}{name} data-key="%s" data-version="{version}"') % key
         if version in self.have:
             return opening + Markup(f" data-kept></{tag}>")
