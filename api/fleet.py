@@ -22,9 +22,14 @@ from api.models import (
     Status,
     SubmissionStatus,
 )
-from core.access import Role
+from api.records import on_record
+from core.access import Caller, Role
+from core.audit import Records
 from core.fleet_query import ServerPage, ServerQuery
 from core.history import ServerHistory
+
+OPEN_HERE: dict[str, Any] = {"security": [{}]}
+"""In the OpenAPI document: a token is possible, and on this machine not needed."""
 
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 
@@ -56,20 +61,22 @@ class Fleet(Protocol):
     def resume(self, name: str) -> Future[bool]: ...
 
 
-def routes(fleet: Fleet, gate: Gate) -> APIRouter:
-    """Given the running checker and who may use it, return its routes."""
+def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
+    """Given the running checker, who may use it and where that is put on record, return its routes."""
     router = APIRouter(route_class=GatedRoute)
-    looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
-    acts = [Depends(gate.needs(Role.OPERATOR))]
+    looks = Depends(gate.needs(Role.VIEWER, open_here=True))
+    acts = Depends(gate.needs(Role.OPERATOR))
 
-    @router.get("/api/status", dependencies=looks)
-    def status() -> Status:
+    @router.get("/api/status", openapi_extra=OPEN_HERE, summary="缓存状态 · The servers, from memory")
+    def status(caller: Caller = looks) -> Status:
         """缓存状态 · Each server's state, from memory."""
+        records.read(caller, "fleet.status")
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status", dependencies=looks)
-    def detailed_status() -> DetailedStatus:
+    @router.get("/api/detailed_status", openapi_extra=OPEN_HERE, summary="详细状态 · Each server and warm-up set")
+    def detailed_status(caller: Caller = looks) -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
+        records.read(caller, "fleet.status")
         return DetailedStatus(
             servers=details(fleet, fleet.names()),
             counts=fleet.counts(),
@@ -77,7 +84,7 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             **_age(fleet),
         )
 
-    @router.get("/healthz")
+    @router.get("/healthz", summary="存活检查 · Whether the fleet is being polled", responses={503: {"model": Health}})
     def healthz(response: Response) -> Health:
         """存活检查 · 200 while the fleet is being polled, 503 when the last poll is three intervals old."""
         age = _age(fleet)
@@ -86,9 +93,12 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status", dependencies=looks)
-    def submission_status() -> SubmissionStatus:
+    @router.get(
+        "/api/submission_status", openapi_extra=OPEN_HERE, summary="提交状态 · Whether a warm-up is being submitted"
+    )
+    def submission_status(caller: Caller = looks) -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
+        records.read(caller, "fleet.status")
         gap = fleet.next_submission_in()
         servers = {}
         for name in fleet.names():
@@ -106,23 +116,26 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
         )
 
     # Before /check/{which}: "all" once was taken for an index and answered 422.
-    @router.post("/check/all", dependencies=acts)
-    async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0) -> Accepted:
+    @router.post("/check/all", summary="立即检测 · Poll every server now")
+    async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0, caller: Caller = acts) -> Accepted:
         """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
-        return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
+        async with on_record(records, caller, "fleet.check", "all", {}):
+            return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
 
-    @router.post("/check/{which:path}", dependencies=acts)
-    async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10) -> Accepted:
+    @router.post("/check/{which:path}", summary="检测一台 · Poll one server now")
+    async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10, caller: Caller = acts) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
         name = find_server(fleet, which)
-        return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
+        async with on_record(records, caller, "fleet.check", name, {}):
+            return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
-    @router.post("/execute/{which:path}", dependencies=acts)
+    @router.post("/execute/{which:path}", summary="执行缓存工作流 · Warm one server now")
     async def execute(
         which: str,
         set: Annotated[str | None, Query(max_length=200)] = None,
         force: bool = False,
         wait: Annotated[float, Query(ge=0, le=60)] = 0,
+        caller: Caller = acts,
     ) -> Accepted:
         """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
         name = find_server(fleet, which)
@@ -132,23 +145,28 @@ def routes(fleet: Fleet, gate: Gate) -> APIRouter:
         sets = [each["set"] for each in detail["sets"]]
         if set is not None and set not in sets:
             raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
-        return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
+        async with on_record(records, caller, "fleet.warm", name, {"set": set, "force": force}):
+            return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
 
-    @router.post("/api/pause/{which:path}", dependencies=acts)
+    @router.post("/api/pause/{which:path}", summary="暂停 · Leave a server or a group alone")
     async def pause(
-        which: str, seconds: Annotated[float | None, Query(gt=0, le=LONGEST_PAUSE_SECONDS)] = None
+        which: str,
+        seconds: Annotated[float | None, Query(gt=0, le=LONGEST_PAUSE_SECONDS)] = None,
+        caller: Caller = acts,
     ) -> Paused:
         """暂停检测 · Leave a server or a group alone for some seconds, or until resumed."""
         name = _server_or_group(fleet, which)
         until = time.time() + seconds if seconds is not None else None
-        await asyncio.wrap_future(fleet.pause(name, until))
+        async with on_record(records, caller, "fleet.pause", name, {"seconds": seconds}):
+            await asyncio.wrap_future(fleet.pause(name, until))
         return Paused(success=True, message="已暂停", name=name, paused=True, until=iso(until))
 
-    @router.post("/api/resume/{which:path}", dependencies=acts)
-    async def resume(which: str) -> Paused:
+    @router.post("/api/resume/{which:path}", summary="恢复 · End a pause")
+    async def resume(which: str, caller: Caller = acts) -> Paused:
         """恢复检测 · End the pause of a server or a group; one that was not paused is fine too."""
         name = _server_or_group(fleet, which)
-        ended = await asyncio.wrap_future(fleet.resume(name))
+        async with on_record(records, caller, "fleet.resume", name, {}):
+            ended = await asyncio.wrap_future(fleet.resume(name))
         message = "已恢复" if ended else "没有暂停"
         return Paused(success=True, message=message, name=name, paused=False, until=None)
 

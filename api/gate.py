@@ -3,8 +3,10 @@
     gate = Gate(tokens, limiter)
     router = APIRouter(route_class=GatedRoute)
 
+    operator = Depends(gate.needs(Role.OPERATOR))
+
     @router.delete("/api/cache/cleanup")
-    def cleanup(caller: Annotated[Caller, Depends(gate.needs(Role.OPERATOR))]) -> …
+    def cleanup(days: …, caller: Caller = operator) -> …
 
 A dependency is solved before parameters are judged, but after a JSON body was read; ``GatedRoute`` asks the gate before
 that too, so that a stranger learns nothing about what a route takes.

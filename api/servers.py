@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel
 
-from api.fleet import Fleet, find_server, iso
+from api.fleet import OPEN_HERE, Fleet, find_server, iso
 from api.gate import Gate, GatedRoute
-from core.access import Role
+from core.access import Caller, Role
+from core.audit import Records
 from core.errors import StoreError
 from core.fleet_query import MAX_PAGE_SIZE, ServerQuery, ServerSort
 from core.history import ServerHistory
@@ -52,25 +53,27 @@ PageSize = Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)]
 Cursor = Annotated[str, Query(max_length=60, pattern=r"^(\d+(\.\d+)?(e[+-]?\d+)?-\d+)?$")]
 
 
-def server_routes(fleet: Fleet, gate: Gate) -> APIRouter:
+def server_routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
     """Given the running checker and who may look, return the routes.
 
     All answers come from memory, events from the journal.
     """
     router = APIRouter(route_class=GatedRoute)
-    looks = [Depends(gate.needs(Role.VIEWER, open_here=True))]
+    looks: Any = Depends(gate.needs(Role.VIEWER, open_here=True))
 
-    @router.get("/api/servers", dependencies=looks)
+    @router.get("/api/servers", openapi_extra=OPEN_HERE, summary="服务器列表 · A page of the fleet, sorted")
     def servers(
-        state: Annotated[list[State] | None, Query()] = None,
+        state: Annotated[list[State] | None, Query(max_length=20)] = None,
         group: Text = "",
         q: Text = "",
         sort: ServerSort = ServerSort.STATE,
         page: Page = 1,
         page_size: PageSize = 50,
-        since: float | None = None,
+        since: Annotated[float | None, Query(ge=0, le=1e12, description="UTC seconds")] = None,
+        caller: Caller = looks,
     ) -> Servers:
         """服务器列表 · A page of the fleet: by state (several allowed), group and words; sorted; from memory."""
+        records.read(caller, "fleet.status")
         found = fleet.select(ServerQuery(frozenset(state or ()), group, q, sort, page, page_size))
         return Servers(
             servers=[dict(server) for server in found.servers],
@@ -85,10 +88,16 @@ def server_routes(fleet: Fleet, gate: Gate) -> APIRouter:
             now=time.time(),
         )
 
-    @router.get("/api/servers/{which:path}", dependencies=looks)
-    def server(which: str, cursor: Cursor = "", events: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50) -> Past:
+    @router.get("/api/servers/{which:path}", openapi_extra=OPEN_HERE, summary="一台服务器 · One server and its past")
+    def server(
+        which: str,
+        cursor: Cursor = "",
+        events: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+        caller: Caller = looks,
+    ) -> Past:
         """一台服务器 · All that is known of one server, by index, name or address, with its events and submissions."""
         name = find_server(fleet, which)
+        records.read(caller, "fleet.server", name)
         known = fleet.full(name)
         if known is None:
             raise HTTPException(404, f"there is no server {which[:200]!r} any more")

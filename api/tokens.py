@@ -53,7 +53,7 @@ class Tokens:
 
         Raises KeysUnusable, StoreError.
         """
-        issued = IssuedToken(secrets.token_urlsafe(12), user, role, int(now), int(now + seconds))
+        issued = IssuedToken(secrets.token_hex(8), user, role, int(now), int(now + seconds))
         token = sign(self._keys.live()[0], issued)
         self._register.add(issued)
         return token, issued

@@ -55,6 +55,13 @@ def _has_all(track: ServerTrack, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
+@lru_cache(maxsize=20_000)
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """Numbers within a name by their value: gpu-9 before gpu-10."""
+    parts = re.findall(r"(\d{1,18})|(\D+)", text.casefold())
+    return [(not number, int(number or 0), letters) for number, letters in parts]
+
+
 def _missing(track: ServerTrack) -> float:
     return sum(len(each.missing) for each in track.sets)
 
@@ -77,10 +84,3 @@ _ORDERS: dict[str, Callable[[ServerTrack], Any]] = {
     "queue": lambda track: track.queue_length if track.queue_length is not None else _FIRST,
     "warmed": _warmed,
 }
-
-
-@lru_cache(maxsize=20_000)
-def _natural(text: str) -> list[tuple[bool, int, str]]:
-    """Numbers within a name by their value: gpu-9 before gpu-10."""
-    parts = re.findall(r"(\d{1,18})|(\D+)", text.casefold())
-    return [(not number, int(number or 0), letters) for number, letters in parts]

@@ -7,7 +7,8 @@ admin     may also clear, issue tokens and export the audit log
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 
@@ -66,3 +67,16 @@ class Caller:
     request_id: str
     token_id: str = ""
     address: str = ""
+
+    def values(self) -> dict[str, str]:
+        """Return plain values, as a queued task carries them to its worker."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+
+def caller_at_work(values: Mapping[str, str]) -> Caller:
+    """Given what ``Caller.values`` returned, return the caller on whose behalf a worker works."""
+    caller = Caller(
+        values.get("user", ""), Role(values.get("role", Role.VIEWER)), Channel(values.get("channel", Channel.WORKER)),
+        values.get("request_id", ""), values.get("token_id", ""), values.get("address", ""),
+    )  # fmt: skip
+    return replace(caller, channel=Channel.WORKER)

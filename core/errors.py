@@ -28,7 +28,11 @@
     ├── TaskError              a task could not be carried out, or not be changed as asked
     │   ├── TaskStateError       not possible in the task's present state; says which
     │   └── TaskCancelled        raised inside a task that somebody has cancelled
+    │       └── TaskInterrupted    raised inside a task whose worker is to end: it goes back to the queue
     ├── BackendError           a cache backend cannot be reached or used: which, why
+    ├── NotFound               a target, task, server or model by that name does not exist; names those that do
+    ├── BadRequest             an operation's argument is not usable: which, what is allowed
+    │   └── NotConfirmed         a clear without the target's name typed in as its confirmation
     └── AccessDenied           no token, a bad one, or one whose role is too low
 
 An error's text is for a person: what happened, to what, what to do.
@@ -175,7 +179,10 @@ class BadCursor(StoreError):
 
 
 class TaskError(CacheKeeperError):
-    """A task could not be carried out, or not be changed as asked."""
+    """A task could not be carried out, or not be changed as asked.
+
+    Raised inside a task it is final: no further attempt would help. Any other exception uses up one attempt.
+    """
 
 
 class TaskStateError(TaskError):
@@ -184,6 +191,10 @@ class TaskStateError(TaskError):
 
 class TaskCancelled(TaskError):
     """Somebody has cancelled the task that is running; raised inside it so that it ends soon."""
+
+
+class TaskInterrupted(TaskCancelled):
+    """The worker is to end, or has lost the task to another; the task will be run again, from its beginning."""
 
 
 class BackendError(CacheKeeperError):
@@ -196,3 +207,19 @@ class AccessDenied(CacheKeeperError):
     def __init__(self, message: str, status: int) -> None:
         self.status = status
         super().__init__(message)
+
+
+class NotFound(CacheKeeperError):
+    """What was asked for by name does not exist."""
+
+
+class BadRequest(CacheKeeperError):
+    """An operation's argument is not usable. ``field`` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class NotConfirmed(BadRequest):
+    """A clear needs the target's own name as its confirmation."""

@@ -267,6 +267,20 @@ class Pause:
     until: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Somebody's wish that a server be warmed now, left in the journal for the daemon; ``at`` is UTC seconds.
+
+    ``set_name`` is empty for all of its sets. ``number`` is the journal's, 0 before it has one.
+    """
+
+    server: str
+    set_name: str
+    force: bool
+    at: float
+    number: int = 0
+
+
 class Action(StrEnum):
     """What to do next for one set on one server."""
 

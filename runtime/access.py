@@ -9,6 +9,7 @@ from api.tokens import Tokens, sign
 from config import Settings
 from core.access import IssuedToken, Role
 from core.errors import CacheKeeperError
+from operations.callers import local_user
 from store.issued_tokens import IssuedTokens
 
 _LOCAL_SECONDS = 300.0
@@ -48,15 +49,3 @@ def local_token(settings: Settings, role: Role, now: float) -> str:
         return ""
     token = IssuedToken(f"local-{os.urandom(9).hex()}", local_user(), role, now, now + _LOCAL_SECONDS)
     return sign(key, token)
-
-
-def local_user() -> str:
-    """Return ``local:<login>`` of whoever runs this process, by the system's word and not the environment's."""
-    try:
-        import pwd
-
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except (ImportError, KeyError):
-        # Windows has no pwd, and a container's user may have no name.
-        name = os.getlogin() if os.name == "nt" else str(os.geteuid())
-    return f"local:{name}"

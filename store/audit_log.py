@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any
 
 from core.audit import AuditPage, AuditQuery, AuditRecord, Head
-from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, head_of, parse_head, record_of
+from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, parse_head, record_of
 from core.errors import BadCursor, StoreError
 from store.database import Versions, connect
 
@@ -63,7 +63,7 @@ class SqliteAuditLog:
         return row
 
     def _last(self) -> Head | None:
-        """The last record, or what the head remembers: a log that was emptied goes on where it was, and is found out."""
+        """The last record, or what the head remembers: a log that was cut goes on where it was, and is found out."""
         last = self._connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
         remembered = self._connection.execute("SELECT seq, hash FROM head").fetchone()
         found = max((row for row in (last, remembered) if row), default=None)
@@ -110,13 +110,13 @@ class SqliteAuditLog:
     def prune(self, before: float, now: float) -> int:
         with self._transaction():
             # Up to the first that is young enough, whatever the clock did behind it: what is left must be one chain.
-            (young,) = self._connection.execute("SELECT min(seq) FROM audit WHERE at >= ?", (before,)).fetchone()
-            bound = f"{_SELECT} WHERE seq < ? ORDER BY seq DESC LIMIT 1"
-            last = self._connection.execute(bound, (2**63 - 1 if young is None else young,)).fetchone()
-            # A checkpoint alone is what an earlier pruning left.
-            if last is None or last[4] == "checkpoint":
+            young = self._one("SELECT seq FROM audit WHERE at >= ? ORDER BY seq LIMIT 1", before)
+            end = (2**63 - 1,) if young is None else young
+            last = self._one("SELECT seq, hash FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT 1", *end)
+            # Checkpoints alone are what an earlier pruning left.
+            if not self._one("SELECT 1 FROM audit WHERE seq < ? AND stage <> 'checkpoint' LIMIT 1", *end):
                 return 0
-            pruned = head_of(last)
+            pruned = Head(*last)
             count = self._connection.execute("DELETE FROM audit WHERE seq <= ?", (pruned.seq,)).rowcount
             self._append(checkpoint_record(pruned, count, now))
             return count
@@ -136,6 +136,9 @@ class SqliteAuditLog:
                     raise
             except sqlite3.Error as error:
                 raise self._broken(error) from None
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        return self._connection.execute(statement, values).fetchone()
 
     def _rows(self, statement: str, values: Any = ()) -> list[Any]:
         try:

@@ -35,6 +35,13 @@ JOURNAL: Versions = (
     CREATE INDEX submissions_by_set ON submissions (server, set_name, posted_at);
     CREATE TABLE pauses (name TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
     """,
+    """
+    -- AUTOINCREMENT: whoever waits for the end of a wish must not wait for another one that got its number.
+    CREATE TABLE wishes (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, server TEXT NOT NULL, set_name TEXT NOT NULL, forced INTEGER NOT NULL,
+        at REAL NOT NULL
+    );
+    """,
 )
 
 

@@ -1,4 +1,4 @@
-"""The checker's memory on disk: events, last states, submissions and pauses, in SQLite.
+"""The checker's memory on disk: events, last states, submissions, pauses and wishes, in SQLite.
 
 Every change of state is one transaction: the event and the state it leads to. Submissions are written before
 their POST, and a unique index lets one server have one open submission, whichever process makes it.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
-from core.model import Event, OpenSubmission, Outcome, Pause, State
+from core.model import Event, OpenSubmission, Outcome, Pause, State, Wish
 from core.workflow import Key
 from store.database import connect
 
@@ -234,6 +234,28 @@ class Journal:
         """Return the pauses in force at ``now`` (UTC seconds) by name."""
         rows = self._rows("SELECT name, until FROM pauses WHERE until IS NULL OR until > ?", (now,))
         return {name: Pause(name, until) for name, until in rows}
+
+    def wish(self, wishes: Iterable[Wish]) -> list[int]:
+        """Leave wishes for the daemon, all or none; return their numbers."""
+        with self._transaction():
+            numbers = [
+                self._connection.execute(
+                    "INSERT INTO wishes (server, set_name, forced, at) VALUES (?,?,?,?)",
+                    (wish.server, wish.set_name, wish.force, wish.at),
+                ).lastrowid
+                for wish in wishes
+            ]
+        return [number for number in numbers if number is not None]
+
+    def wishes(self) -> list[Wish]:
+        """Return the wishes that wait, oldest first."""
+        rows = self._rows("SELECT server, set_name, forced, at, number FROM wishes ORDER BY number")
+        return [Wish(server, set_name, bool(forced), at, number) for server, set_name, forced, at, number in rows]
+
+    def end_wish(self, number: int) -> None:
+        """Note that a wish was carried out, or that whoever had it wants it no more."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM wishes WHERE number=?", (number,))
 
     def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:

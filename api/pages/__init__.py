@@ -9,12 +9,14 @@ from api.fleet import Fleet
 from api.gate import Gate
 from api.pages.fleet import fleet_pages
 from api.pages.site import Site
+from api.ports import Operations
+from core.audit import AuditLog
 
 
-def pages(fleet: Fleet, gate: Gate) -> APIRouter:
-    """Given the running checker and who may look, return the routes of the pages."""
+def pages(fleet: Fleet, operations: Operations, audit_log: AuditLog, gate: Gate) -> APIRouter:
+    """Given what is shown and who may look, return the routes of the pages."""
     router = APIRouter(include_in_schema=False)
-    site = Site(gate)
+    site = Site(gate, operations.auditor)
 
     @router.get("/")
     def root() -> RedirectResponse:

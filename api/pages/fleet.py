@@ -53,7 +53,7 @@ def fleet_pages(fleet: Fleet, site: Site) -> APIRouter:
                 "now": time.time(),
             }
 
-        return site.answer(visit, "status.html", TEXTS[visit.language]["fleet_title"], values)
+        return site.answer(visit, "status.html", TEXTS[visit.language]["fleet_title"], values, action="fleet.status")
 
     @router.get("/status/{which:path}")
     def server(which: str, visit: Visit = here, cursor: Cursor = "") -> HTMLResponse:
@@ -63,7 +63,15 @@ def fleet_pages(fleet: Fleet, site: Site) -> APIRouter:
             with contextlib.suppress(HTTPException):
                 known = fleet.full(find_server(fleet, which))
             if known is None:
-                return site.answer(visit, "missing.html", TEXTS[visit.language]["no_such_server"], dict, status=404)
+                return site.answer(
+                    visit,
+                    "missing.html",
+                    TEXTS[visit.language]["no_such_server"],
+                    dict,
+                    action="fleet.server",
+                    target=which[:200],
+                    status=404,
+                )
 
         def values() -> Mapping[str, Any]:
             assert known is not None, "nothing is rendered for a caller who may not see it"
@@ -79,7 +87,8 @@ def fleet_pages(fleet: Fleet, site: Site) -> APIRouter:
                 "now": time.time(),
             }
 
-        return site.answer(visit, "server.html", known["name"] if known else which, values)
+        title = str(known["name"]) if known else which
+        return site.answer(visit, "server.html", title, values, action="fleet.server", target=title)
 
     return router
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+from api.fleet import OPEN_HERE
 from api.gate import Gate, GatedRoute
 from core.access import Caller, Role
 
@@ -26,7 +27,7 @@ def me_route(gate: Gate) -> APIRouter:
     # A default, not an annotation: those are read as text, which does not know `gate`.
     here: Any = Depends(gate.needs(Role.VIEWER, open_here=True))
 
-    @router.get("/api/me")
+    @router.get("/api/me", openapi_extra=OPEN_HERE, summary="我是谁 · Whose token it is")
     def me(caller: Caller = here) -> Me:
         """我是谁 · The caller's name and role."""
         return Me(user=caller.user, role=caller.role, token_id=caller.token_id)

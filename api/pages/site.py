@@ -25,6 +25,7 @@ from api.gate import Gate
 from api.pages import words
 from api.texts import TEXTS, language_of
 from core.access import Caller, Role
+from core.audit import Records
 
 PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
@@ -93,8 +94,9 @@ class Texts:
 class Site:
     """Renders pages and knows who may read them."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, records: Records) -> None:
         self._gate = gate
+        self._records = records
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
             # Server names, reasons and keys come from outside: all is escaped unless a template says otherwise.
@@ -121,9 +123,20 @@ class Site:
         return find
 
     def answer(
-        self, visit: Visit, template: str, title: str, values: Callable[[], Mapping[str, Any]], status: int = 200
+        self,
+        visit: Visit,
+        template: str,
+        title: str,
+        values: Callable[[], Mapping[str, Any]],
+        *,
+        action: str,
+        target: str = "",
+        status: int = 200,
     ) -> HTMLResponse:
-        """Render the page, or its content alone. ``values`` is asked only where there is somebody to show them to."""
+        """Render the page, or its content alone, and put the look on record as ``action``.
+
+        ``values`` is asked only where there is somebody to show them to.
+        """
         text = Texts(TEXTS[visit.language])
         common = {
             "text": text,
@@ -136,6 +149,7 @@ class Site:
         }
         content = ""
         if visit.caller is not None:
+            self._records.read(visit.caller, action, target)
             content = self._templates.get_template(template).render({**common, **values()})
         if not visit.fragment:
             content = self._templates.get_template("layout.html").render(
