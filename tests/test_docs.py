@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import main
+from api import token_cli
 from checker import cli as checker_cli
 from cleaner import __main__ as cleaner_main
 from cleaner import scheduler as cleaner_scheduler
@@ -23,6 +24,7 @@ from core.targets import target_from_table
 from core.workflow import Graph
 from examples import clean_cache_example
 from modelcache import parser as modelcache_parser
+from operations import parser as operations_parser
 from supervisor import commands
 from tests.workspace import SOURCE
 
@@ -36,12 +38,15 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "-m cleaner": cleaner_main.parser,
     "-m cleaner.scheduler": cleaner_scheduler.parser,
     "-m modelcache": modelcache_parser.parser,
+    "-m api": token_cli.parser,
+    "-m operations": operations_parser.parser,
 }
 
 # What the documents name and a checkout does not have: made when it runs, or the reader's own.
 NOT_IN_A_CHECKOUT = {
     ".env", ".venv", "fleet.toml", "daemon.pid", "daemon.log", "cache_cleaner.log", "resources/img", ".keep",
     "demo-data", "demo-data/", "IMAGE_CACHE_DIR/<month>/<task-id>/", "workflows/warmup.json", ".installed-requirements",
+    "api_keys.json",
 }  # fmt: skip
 
 
