@@ -111,7 +111,7 @@ class EntryIndex:
     # Reading
 
     def totals(self) -> tuple[TargetTotals, ...]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT name, type, entries, files, size, indexed_at, error FROM targets ORDER BY name"
             ).fetchall()
@@ -131,7 +131,7 @@ class EntryIndex:
         after = _read_cursor(cursor, sort) if cursor else None
         size = min(max(page_size, 1), MAX_PAGE_SIZE)
         skipped = (max(page, 1) - 1) * size
-        with self._reading() as connection:
+        with self.reading() as connection:
             targets = connection.execute("SELECT id, name, type, entries FROM targets").fetchall()
             chosen = [
                 row for row in targets if (not types or row[2] in types) and (not target or row[1] == target) and row[3]
@@ -184,7 +184,7 @@ class EntryIndex:
     # Connections
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent picture for all that is read inside."""
         with self._lock, self._reporting():
             connection = self._current()
@@ -361,20 +361,18 @@ class Walk:
         return bool(apart <= self._tolerance_seconds)
 
     def _remove_unseen(self, met: set[int]) -> None:
-        number = 0
-        while True:
+        with self._index.reading() as connection:
+            # By the smallest index that has the numbers. Later ones are new since this walk began: of this walk, or of
+            # another process's.
+            rows = connection.execute(
+                "SELECT id FROM entries INDEXED BY entries_of_target_by_size WHERE target = ? AND id <= ?",
+                (self._target, self._last),
+            )
+            gone = array("q", (number for (number,) in rows if number not in met))
+        for first in range(0, len(gone), _TRANSACTION_ENTRIES):
             with self._index.writing() as connection:
-                # Numbers above the last are new since this walk began: of this walk, or of another process's.
-                rows = connection.execute(
-                    "SELECT id FROM entries NOT INDEXED WHERE id > ? AND id <= ? AND target = ? ORDER BY id LIMIT ?",
-                    (number, self._last, self._target, _TRANSACTION_ENTRIES),
-                ).fetchall()
-                gone = [row for row in rows if row[0] not in met]
-                connection.executemany("DELETE FROM entries WHERE id = ?", gone)
-                self.removed += len(gone)
-            if not rows:
-                return
-            number = rows[-1][0]
+                portion = [(number,) for number in gone[first : first + _TRANSACTION_ENTRIES]]
+                self.removed += connection.executemany("DELETE FROM entries WHERE id = ?", portion).rowcount
 
 
 def _rows(
