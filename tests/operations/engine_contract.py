@@ -269,6 +269,7 @@ class EngineContract:
         self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
     ) -> None:
         kit.settings["TASKS_PER_USER"] = "1"
+        engine = kit.open()
         begun, go = tmp_path / "begun", tmp_path / "go"
         greedy = [engine.submit(request("wait", begun=str(begun), go=str(go))) for _ in range(3)]
         other = engine.submit(request("wait", "bob", begun=str(begun), go=str(go)))
@@ -357,6 +358,7 @@ class EngineContract:
         self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
     ) -> None:
         kit.settings["TASKS_PER_USER"] = "4"
+        engine = kit.open()
         notes = tmp_path / "notes"
         wanted = [f"line {number}" for number in range(kit.many)]
         engine.submit_batch(
