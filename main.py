@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +36,7 @@ from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
 from runtime.wishes import Wishes
+from runtime.workers import LOOK_SECONDS, TaskWorkers
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -106,6 +108,8 @@ class Program:
         self._clean_task: asyncio.Task[None] | None = None
         self._began = read_clock()
         self._cleaning = self._new_cleaning()
+        self._workers = TaskWorkers(settings)
+        self._chores: set[asyncio.Task[None]] = set()
 
     async def run(self, *, once: bool) -> int:
         """Run until told to stop (or once through); return the exit code."""
@@ -166,6 +170,9 @@ class Program:
             self._timetable.tick(local_seconds(), time.monotonic())
             wishes.look()
             self._start_cycle()
+            if not self._dry_run:
+                # What is queued is meant: a worker would do it.
+                self._workers.tick(time.monotonic())
             if web.is_due():
                 self._say_page(web.start(), again=True)
             if self._reload_wanted:
@@ -182,9 +189,12 @@ class Program:
         for task in self._cycles:
             task.cancel()
         await asyncio.gather(*self._cycles, return_exceptions=True)
+        # All have been told to end after the entry in hand; the supervisor's patience is longer than ours.
+        grace = settings.stop_grace_seconds / 2
+        ends = [asyncio.create_task(asyncio.to_thread(self._workers.stop, grace * 0.8))]
         if self._clean_task is not None:
-            # It has been told to end after the entry in hand; the supervisor's patience is longer than ours.
-            await asyncio.wait([self._clean_task], timeout=settings.stop_grace_seconds / 2)
+            ends.append(self._clean_task)
+        await asyncio.wait(ends, timeout=grace)
         return 0
 
     def _say_page(self, problem: str, *, again: bool = False) -> None:
@@ -203,6 +213,9 @@ class Program:
         table.clear()
         table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
         table.every(3600, "forget", self._forget)
+        table.every(3600, "forget tasks", lambda: self._in_thread(self._workers.forget))
+        if settings.task_workers:
+            table.every(LOOK_SECONDS, "look after workers", lambda: self._in_thread(self._workers.look))
         if settings.clean_time is not None:
             table.daily(settings.clean_time, "daily clean", self._clean_if_due)
         # The stamp decides, not the timetable: a night that the daemon slept through or that lacks 02:30 is made up
@@ -250,6 +263,12 @@ class Program:
     def _forget(self) -> None:
         self._journal.forget_before(time.time() - self._settings.event_retention_days * 86400)
 
+    def _in_thread(self, chore: Callable[[], None]) -> None:
+        """Do what may have to wait for a file or a server, beside the loop."""
+        task = asyncio.create_task(asyncio.to_thread(chore))
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
     def _want_reload(self) -> None:
         self._reload_wanted = True
 
@@ -270,6 +289,7 @@ class Program:
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
         self._fill_timetable()
+        self._workers.renew()
         log.info("Reloaded: %d servers", len(new.servers))
 
     def _progress(self, lane: str) -> Progress:

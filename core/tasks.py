@@ -179,7 +179,7 @@ def batch_of(batch: str, tasks: Sequence[tuple[str, TaskState, float | None]]) -
 
 def progress_document(task: Task, steps: Sequence[str]) -> dict[str, Json]:
     """Return what the guide's ``task:{id}:progress`` holds. ``steps`` are the steps so far, the present one last."""
-    over = task.state.is_over
+    last = "completed" if task.state is TaskState.DONE else task.state.value
     return {
         "task_id": task.id,
         "status": task.state.value,
@@ -189,7 +189,7 @@ def progress_document(task: Task, steps: Sequence[str]) -> dict[str, Json]:
         "elapsed_time": round(task.progress.elapsed_seconds, 3),
         "remaining_time": task.progress.remaining_seconds,
         "steps": [
-            {"name": step, "status": "completed" if over or place < len(steps) else "running"}
+            {"name": step, "status": "completed" if place < len(steps) else last}
             for place, step in enumerate(steps, start=1)
         ],
         "updated_at": task.progress.updated_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
+from core.printable import printable
 from core.tasks import Json, Runner, Task
 from operations.ending import Ending
 from store.task_claims import TaskClaims
@@ -53,11 +55,11 @@ class LocalWorker:
     def run(self) -> None:
         """Return once told to end; the task in hand is put back."""
         with Heartbeat(self._claims):
-            while not self._ending.asked:
+            while not self._ending.retiring:
                 task = self._tried(self._claims.claim)
                 if task is not None:
                     self._work(task)
-                elif not self._ending.asked:
+                elif not self._ending.retiring:
                     self._idle()
 
     def _idle(self) -> None:
@@ -66,9 +68,12 @@ class LocalWorker:
         self._alarm.wait(IDLE_SECONDS if due is None else min(max(due - self._claims.clock(), 0.001), IDLE_SECONDS))
 
     def _work(self, task: Task) -> None:
-        context = Context(self._claims, task, self._ending)
+        context, began = Context(self._claims, task, self._ending), time.monotonic()
         try:
-            result = self._run(task, context)
+            try:
+                result = self._run(task, context)
+            finally:
+                context.write_the_rest()
         except TaskInterrupted:
             # Also when the task is no longer ours: the store sees to it that nothing is changed then.
             self._note(lambda: self._claims.release(task))
@@ -79,19 +84,21 @@ class LocalWorker:
         except Exception as error:  # noqa: BLE001 - whatever a task raises is the task's failure, not the worker's
             self._fail(task, error)
         else:
-            self._finish(task, result)
+            self._finish(task, result, began)
 
-    def _finish(self, task: Task, result: Json) -> None:
+    def _finish(self, task: Task, result: Json, began: float) -> None:
         try:
             self._note(lambda: self._claims.finish(task, result))
         except TaskError as error:
             self._fail(task, error)
+        else:
+            log.info("Done id=%s name=%s seconds=%.3f", task.id, task.name, time.monotonic() - began)
 
     def _fail(self, task: Task, error: Exception) -> None:
         final = isinstance(error, TaskError)
         text = str(error) or type(error).__name__
         said = text if isinstance(error, TaskError) else f"{type(error).__name__}: {text}"
-        log.warning("Failed id=%s name=%s attempt=%d error=%s", task.id, task.name, task.attempts, said)
+        log.warning("Failed id=%s name=%s attempt=%d error=%s", task.id, task.name, task.attempts, printable(said))
         log.debug("traceback of task %s", task.id, exc_info=error)
         self._note(lambda: self._claims.fail(task, said, final=final))
 
@@ -125,6 +132,7 @@ class Context:
         self._task = task
         self._ending = ending
         self._steps: list[str] = []
+        self._unwritten: tuple[float | None, str, str] | None = None
         self._written_at = -math.inf
 
     @property
@@ -136,16 +144,26 @@ class Context:
             raise TaskInterrupted("the worker is to end; the task is put back")
         if step and self._steps[-1:] != [step]:
             self._steps = [*self._steps, step][-MAX_STEPS:]
-        now = time.monotonic()
-        if now - self._written_at < PROGRESS_SECONDS:
+        self._unwritten = (percent, step, message)
+        if time.monotonic() - self._written_at >= PROGRESS_SECONDS:
+            self._write()
+
+    def write_the_rest(self) -> None:
+        """Write down what was said since the last time: how a task stood when it ended. Raises nothing."""
+        with contextlib.suppress(TaskCancelled):
+            self._write()
+
+    def _write(self) -> None:
+        if self._unwritten is None:
             return
-        self._written_at = now
+        self._written_at = time.monotonic()
         try:
-            asked = self._claims.progress(self._task, percent, step, message, self._steps)
+            asked = self._claims.progress(self._task, *self._unwritten, self._steps)
         except StoreError as error:
             # How far a task is must not decide whether it is done.
             log.warning("progress is not written down: %s", error)
             return
+        self._unwritten = None
         if asked is None:
             raise TaskInterrupted("another worker has taken the task over")
         if asked:

@@ -21,7 +21,7 @@ from store.task_rows import COLUMNS, TaskFile, json_text, task_of
 from store.wake import wake_all
 
 LEASE_SECONDS = 30.0
-MAX_ERROR_CHARACTERS = 2000
+MAX_TEXT_CHARACTERS = 2000
 
 # The head of every user's line: each step of the recursion is one seek in the index, so that a claim costs a seek for
 # each line that waits, however many tasks wait in it.
@@ -153,7 +153,14 @@ class TaskClaims:
         with self._file.transaction() as connection:
             found = connection.execute(
                 f"UPDATE jobs SET percent=?, step=?, message=?, steps=?, progress_at=? {_OURS} RETURNING cancel_asked",
-                (percent, step, message, json_text(list(steps), "steps"), self._file.clock(), *self._ours(task)),
+                (
+                    percent,
+                    _text(step),
+                    _text(message),
+                    json_text(list(steps), "steps"),
+                    self._file.clock(),
+                    *self._ours(task),
+                ),
             ).fetchone()
         return None if found is None else bool(found[0])
 
@@ -174,7 +181,7 @@ class TaskClaims:
 
         ``final`` says that no further attempt would help.
         """
-        now, text = self._file.clock(), error.encode(errors="replace").decode()[:MAX_ERROR_CHARACTERS]
+        now, text = self._file.clock(), _text(error)
         if final or task.attempts >= task.max_attempts:
             return self._end("UPDATE jobs SET state='failed', error=?, ended_at=? ", (text, now), task)
         again = now + retry_delay_seconds(task.attempts, self._retry_seconds)
@@ -246,3 +253,8 @@ class TaskClaims:
             )
             if leased_until <= now or is_gone(Owner(machine, pid, started))
         ]
+
+
+def _text(text: str) -> str:
+    """Return what SQLite can keep of a text: no half of a surrogate pair, as names of files may have."""
+    return text[:MAX_TEXT_CHARACTERS].encode(errors="replace").decode()

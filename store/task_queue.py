@@ -107,6 +107,7 @@ class TaskQueue:
         cursor: str = "",
         limit: int = 50,
     ) -> TaskPage:
+        limit = max(limit, 1)
         where: list[str] = ["1"]
         values: list[object] = []
         for column, value in (("user", user), ("name", name), ("batch", batch)):

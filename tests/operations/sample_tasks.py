@@ -93,3 +93,11 @@ def deadly(_: TaskContext, path: str, times: int) -> Json:
     if Path(path).read_text().count("begin") <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return "survived"
+
+
+@task("sample.odd")
+def odd(ctx: TaskContext) -> Json:
+    """Say what only a file's name can be."""
+    for number in range(3):
+        ctx.progress(10 * number, f"step {number}", "\udcff.png")
+    return {"name": "\udcff.png"}
