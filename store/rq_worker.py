@@ -94,12 +94,13 @@ class TaskWorker(Worker):
             missed_seconds=3 * monitoring_seconds,
         )
 
-    def run(self, call_at_end: Callable[[Callable[[], None]], None]) -> None:
+    def run(self, call_at_end: Callable[[Callable[[], None]], None], at_once: Callable[[], bool]) -> None:
         """Work until told to end; raises StoreError when Redis stays away for too long.
 
-        ``call_at_end`` is given what ends the worker; it may be called from any thread, and at once.
+        ``call_at_end`` is given what ends the worker; it may be called from any thread, and more than once. ``at_once``
+        says then whether the task in hand goes back to the queue, or is finished first.
         """
-        self._call_at_end = call_at_end
+        self._call_at_end, self._at_once = call_at_end, at_once
         # Inherited by each child, which so can be asked to end from its first moment on.
         signal.signal(signal.SIGUSR1, _ask_to_end)
         self._start_upkeep()
@@ -119,7 +120,7 @@ class TaskWorker(Worker):
         if self._upkeep_pid == 0:
             try:
                 _die_with_parent(self._owner.pid)
-                for number in (signal.SIGINT, signal.SIGTERM):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)
                 self._upkeep.run()
             finally:
@@ -143,8 +144,18 @@ class TaskWorker(Worker):
 
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()  # type: ignore[no-untyped-call]
-        # By a signal, because the main thread waits in Redis for work and only a signal gets it out.
-        self._call_at_end(lambda: os.kill(self._owner.pid, signal.SIGTERM))
+        signal.signal(signal.SIGUSR2, self._retire)
+
+        def end() -> None:
+            # By a signal, because the main thread waits in Redis for work and only a signal gets it out.
+            os.kill(self._owner.pid, signal.SIGTERM if self._at_once() else signal.SIGUSR2)
+
+        self._call_at_end(end)
+
+    def _retire(self, _number: int, _frame: FrameType | None) -> None:
+        """End after the task in hand."""
+        self._shutdown_requested_date = now()
+        self._shutdown()  # type: ignore[no-untyped-call]
 
     def subscribe(self) -> None:
         """No commands by way of Redis: a task hears of its cancellation when it says how far it is."""

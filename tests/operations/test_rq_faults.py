@@ -197,6 +197,20 @@ def test_killed_children_cost_one_attempt_and_their_worker_goes_on(
     assert worker.process.poll() is None
 
 
+def test_a_worker_that_is_to_retire_finishes_the_task_in_hand(
+    kit: EngineKit, engine: TaskEngine, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    worker = kit.start_worker()
+    task, next_one = (engine.submit(request("wait", begun=str(begun), go=str(go))) for _ in range(2))
+    wait_for(lambda: lines(begun))
+    worker.signal(signal.SIGHUP)
+    go.touch()
+    assert worker.wait(15) == 0, worker.output()
+    assert kit_task(engine, task.id).state is TaskState.DONE
+    assert kit_task(engine, next_one.id).state is TaskState.QUEUED
+
+
 def test_a_task_that_was_taken_off_its_list_by_nobody_is_put_back(
     kit: EngineKit, engine: TaskEngine, client: redis.Redis
 ) -> None:
