@@ -2,7 +2,7 @@
 
 What differs from ``rq worker``: it goes on through a restart of Redis; a dead worker's task is taken over after three
 missed heartbeats (RQ: a minute later); the child dies with its worker; a stop asks the task to end instead of waiting
-for it; nothing is pickled; no process for a scheduler and no thread for commands beside it.
+for it; nothing is pickled; instead of RQ's scheduler and its thread for commands, one process looks after the queue.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ WORKER_TTL_SECONDS = 25
 
 PROGRESS_SECONDS = 0.2
 """Least time between two writes of how far a task is."""
+
+MAX_STEPS = 100
 
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger("worker")
@@ -107,6 +109,9 @@ class TaskWorker(Worker):
         try:
             with self._address.telling():
                 self.work(logging_level="ERROR")
+        except StopRequested:
+            # Told to end before it had begun.
+            self.teardown()
         finally:
             os.kill(self._upkeep_pid, signal.SIGKILL)
             os.waitpid(self._upkeep_pid, 0)
@@ -258,11 +263,11 @@ class _Context:
     def progress(self, percent: float | None, step: str = "", message: str = "") -> None:
         if _asked_to_end:
             raise TaskInterrupted("the worker is to end")
-        new_step = step != self._said["step"]
-        if step and new_step:
-            self._said["steps"].append(step)
+        steps = self._said["steps"]
+        if step and steps[-1:] != [step]:
+            self._said["steps"] = [*steps, step][-MAX_STEPS:]
         self._said.update(percent=percent, step=step, message=message)
-        if time.monotonic() < self._next_write and not new_step:
+        if time.monotonic() < self._next_write:
             return
         try:
             with self._address.telling(), self._client.pipeline(transaction=False) as pipe:
