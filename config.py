@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from core import settings
+from core.addresses import is_loopback
 from core.errors import ConfigError, Problem, WorkflowError
 from core.fleet import Group, Server, WarmupSet, server_name
 from core.fleet_file import FleetReader
 from core.secret import Secret
+from core.secret_strength import weakness_of
 from core.settings import Invalid
 from core.targets import Target, target_from_table
 from core.workflow import Graph, broken_links, read_graph, wanted_keys
@@ -72,6 +74,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     api_secret: Secret | None
+    api_token: Secret | None
     rate_limit_reads_per_minute: int
     rate_limit_writes_per_minute: int
     task_workers: int
@@ -124,14 +127,22 @@ class Settings:
         return self.cache_dir / "api_keys.json"
 
     @property
+    def tokens_database(self) -> Path:
+        return self.cache_dir / "tokens.sqlite3"
+
+    @property
     def page(self) -> str:
         """The address of the status page, as a person on this machine would type it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host and host[0] != '[' else host}:{self.port}/status"
 
 
-def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Given the project's root, return the Settings; raises ConfigError with every problem found."""
+def load(root: Path, environ: Mapping[str, str] | None = None, *, serving: bool = False) -> Settings:
+    """Given the project's root, return the Settings; raises ConfigError with every problem found.
+
+    ``serving`` is for the daemon, which opens the API to others: only there a secret that is missing or known to
+    everybody is a problem, and a cleaning by hand goes on beside it.
+    """
     root = root.resolve()
     environ = os.environ if environ is None else environ
     written, warnings, problems = _read_dotenv(root / ".env")
@@ -183,6 +194,8 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Settings:
         problems.append(Problem("REDIS_CACHE_PREFIX", "", "is needed with REDIS_URL: only its keys are touched"))
     if values.get("mongodb_cache_collection") and not values.get("mongodb_url"):
         problems.append(Problem("MONGODB_URL", "", "is needed with MONGODB_CACHE_COLLECTION"))
+    if serving:
+        problems += _api_secret_problems(values.get("api_secret"), values.get("host", ""))
     if problems:
         raise ConfigError(problems)
     values["cache_dir"] = values["cache_dir"] or root
@@ -241,6 +254,23 @@ def prefers_chinese(environ: Mapping[str, str] | None = None) -> bool:
     environ = os.environ if environ is None else environ
     locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
     return locale.lower().startswith("zh")
+
+
+def _api_secret_problems(secret: Secret | None, host: str) -> list[Problem]:
+    """An API that other machines can reach must not be opened by a key that was made up without anybody knowing."""
+    advice = (
+        'put a random one into .env: python -c "import secrets; print(secrets.token_urlsafe(48))" '
+        "/ 请在 .env 中设置随机密钥"
+    )
+    if secret is None:
+        words = f"is needed where HOST is not a loopback address ({host}): {advice}"
+        return [] if is_loopback(host.strip("[]")) else [Problem("API_SECRET", "", words)]
+    parts = [part.strip() for part in secret.reveal().split(",")]
+    if len(parts) > 2:
+        return [Problem("API_SECRET", "***", "is at most two secrets, the new and the former one; none has a comma")]
+    weak = next(filter(None, map(weakness_of, parts)), "")
+    # The value stays unsaid: what is weak here may be somebody's password elsewhere.
+    return [Problem("API_SECRET", "***", f"{weak}: {advice}")] if weak else []
 
 
 def _path(text: str, root: Path) -> Path | None:

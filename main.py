@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ from client.server_client import FleetSession
 from core.control import Beat, Ready, StartWarning
 from core.errors import CacheKeeperError, ConfigError
 from core.lanes import Lanes
+from operations.auditing import Auditor, LazyAuditLog
 from runtime import supervised
 from runtime.cleaning import Cleaning
 from runtime.fleet import RunningFleet
@@ -36,7 +38,6 @@ from runtime.logs import set_up
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
 from runtime.wishes import Wishes
-from runtime.workers import LOOK_SECONDS, TaskWorkers
 from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
     calm_collector()
     options = _parser().parse_args(arguments)
     try:
-        settings = config.load(ROOT)
+        settings = config.load(ROOT, serving=True)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -66,6 +67,9 @@ def main(arguments: list[str]) -> int:
             if not options.once:
                 _leave(code)
             return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 1
@@ -105,11 +109,13 @@ class Program:
         self._lanes = Lanes()
         self._stuck: list[str] = []
         self._cycles: set[asyncio.Task[None]] = set()
+        # The event loop itself keeps no task alive.
+        self._chores: set[asyncio.Task[None]] = set()
         self._clean_task: asyncio.Task[None] | None = None
         self._began = read_clock()
+        # What cannot be put on record is not deleted; the polls go on without it.
+        self._auditor = Auditor(LazyAuditLog(settings, patience_seconds=2.0))
         self._cleaning = self._new_cleaning()
-        self._workers = TaskWorkers(settings)
-        self._chores: set[asyncio.Task[None]] = set()
 
     async def run(self, *, once: bool) -> int:
         """Run until told to stop (or once through); return the exit code."""
@@ -153,13 +159,15 @@ class Program:
         loop.add_signal_handler(signal.SIGHUP, self._want_reload)
         if settings.supervised:
             supervised.watch_leash(loop, self._stopping.set)
-        self._fleet = RunningFleet(self._checker, loop, settings.check_interval_seconds)
+        self._fleet = RunningFleet(self._checker, self._journal, loop, settings.check_interval_seconds)
         wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
-        from api.app import create_app
+        from runtime.operating import Operating
 
-        web = WebThread(create_app(self._fleet, settings.host), settings.host, settings.port)
+        self._operating = Operating(settings, self._fleet, self._auditor)
+        web = WebThread(self._operating.app, settings.host, settings.port)
         self._say_page(web.start())
+        self._in_thread(self._operating.begin)
         self._fill_timetable()
         self._start_cycle()
         # Often enough for the supervisor, seldom enough to cost it nothing.
@@ -172,7 +180,7 @@ class Program:
             self._start_cycle()
             if not self._dry_run:
                 # What is queued is meant: a worker would do it.
-                self._workers.tick(time.monotonic())
+                self._operating.workers.tick(time.monotonic())
             if web.is_due():
                 self._say_page(web.start(), again=True)
             if self._reload_wanted:
@@ -191,7 +199,7 @@ class Program:
         await asyncio.gather(*self._cycles, return_exceptions=True)
         # All have been told to end after the entry in hand; the supervisor's patience is longer than ours.
         grace = settings.stop_grace_seconds / 2
-        ends = [asyncio.create_task(asyncio.to_thread(self._workers.stop, grace * 0.8))]
+        ends = [asyncio.create_task(asyncio.to_thread(self._operating.close, grace * 0.8))]
         if self._clean_task is not None:
             ends.append(self._clean_task)
         await asyncio.wait(ends, timeout=grace)
@@ -213,9 +221,8 @@ class Program:
         table.clear()
         table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
         table.every(3600, "forget", self._forget)
-        table.every(3600, "forget tasks", lambda: self._in_thread(self._workers.forget))
-        if settings.task_workers:
-            table.every(LOOK_SECONDS, "look after workers", lambda: self._in_thread(self._workers.look))
+        for seconds, name, chore in self._operating.chores():
+            table.every(seconds, name, partial(self._in_thread, chore))
         if settings.clean_time is not None:
             table.daily(settings.clean_time, "daily clean", self._clean_if_due)
         # The stamp decides, not the timetable: a night that the daemon slept through or that lacks 02:30 is made up
@@ -257,15 +264,20 @@ class Program:
 
     def _new_cleaning(self) -> Cleaning:
         return Cleaning(
-            self._settings, self._progress(CLEAN), self._began, stopping=self._stopping.is_set, dry_run=self._dry_run
+            self._settings,
+            self._progress(CLEAN),
+            self._began,
+            stopping=self._stopping.is_set,
+            dry_run=self._dry_run,
+            records=self._auditor,
         )
 
     def _forget(self) -> None:
         self._journal.forget_before(time.time() - self._settings.event_retention_days * 86400)
 
-    def _in_thread(self, chore: Callable[[], None]) -> None:
-        """Do what may have to wait for a file or a server, beside the loop."""
-        task = asyncio.create_task(asyncio.to_thread(chore))
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do what waits for a disk or another machine; whoever asked does not wait for it."""
+        task = asyncio.create_task(asyncio.to_thread(work))
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
@@ -276,7 +288,7 @@ class Program:
         """Take the new settings, or keep the last good ones and say what is wrong with the new."""
         self._reload_wanted = False
         try:
-            new = config.load(ROOT)
+            new = config.load(ROOT, serving=True)
         except ConfigError as error:
             log.error("Reload refused, the old settings stay:\n%s", error)
             return
@@ -288,8 +300,8 @@ class Program:
         self._cleaning = self._new_cleaning()
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
+        self._operating.take(new)
         self._fill_timetable()
-        self._workers.renew()
         log.info("Reloaded: %d servers", len(new.servers))
 
     def _progress(self, lane: str) -> Progress:

@@ -1,23 +1,30 @@
 """What a request must be before any route sees it. Plain ASGI, so that it costs nothing when all is well.
 
-A browser on this machine can be made to send requests by any page it shows: such a page is stopped by the
-Host list (DNS rebinding) and by ``Sec-Fetch-Site`` (a form or script of another site). Requests that change
-something are taken from this machine only, under a name that is its own.
+A browser can be made to send requests by any page that it shows: such a page is stopped by the Host list (DNS
+rebinding), by ``Sec-Fetch-Site`` (a form or script of another site), and by there being no cookies, so that a request
+without a token's header is nobody's. Who may do what is the gate's business (api/gate.py).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+
+from fastapi import Request
+
+from api.errors import error_answer
+from api.gate import SAFE_METHODS, Origin
+from core.addresses import FORWARDING_HEADERS, TrustedProxies, is_loopback, name_in
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LARGEST_BODY_BYTES = 1 << 20
+
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -25,72 +32,85 @@ _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
                                  b"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 )  # fmt: skip
+_FORWARDING = frozenset(name.encode() for name in FORWARDING_HEADERS)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 
 
 class Guard:
-    """Wraps the application; ``host`` is the address that it listens on."""
+    """Wraps the application; ``host`` is the address that it listens on.
 
-    def __init__(self, app: App, host: str) -> None:
+    ``allowed_hosts`` are the names besides it by which it may be called, ``*`` for any. ``trusted_proxies`` are
+    addresses or networks.
+    """
+
+    def __init__(
+        self, app: App, host: str, *, allowed_hosts: Sequence[str] = (), trusted_proxies: Sequence[str] = ()
+    ) -> None:
         self._app = app
         self._host = host
+        self._names = {name_in(name) for name in (host, *allowed_hosts)}
+        self._proxies = TrustedProxies.of(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        origin = self._origin(scope)
+        headers = (*_HEADERS, (b"x-request-id", origin.request_id.encode()))
+        # What Starlette shows as request.state.
+        scope = {**scope, "state": {**scope.get("state", {}), "origin": origin}}
+        app, refusal = self._app, self._refusal(scope)
         if refusal:
             status, words = refusal
-            body = json.dumps({"detail": words}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *_HEADERS]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-            return
-
-        if scope["method"] == "HEAD":
+            # With 413 the body is still coming, and nobody reads it.
+            app = error_answer(Request(scope), status, words, headers={"Connection": "close"} if status == 413 else {})
+        elif scope["method"] == "HEAD":
             # FastAPI knows no HEAD for its GET routes. The server sees its own scope, and leaves the body out.
-            scope = {**scope, "method": "GET"}
+            scope["method"] = "GET"
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await app(scope, receive, send_with_headers)
+
+    def _origin(self, scope: Scope) -> Origin:
+        peer = (scope.get("client") or ("",))[0]
+        headers = dict(scope["headers"])
+        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        # A proxy's id ties our records to its log. Anybody else could hide a record behind the id of another.
+        if not (self._proxies.trusts(peer) and _REQUEST_ID.fullmatch(request_id)):
+            request_id = secrets.token_hex(8)
+        # A proxy on this machine is a loopback peer as well, and may name us 127.0.0.1: what it brings is not local.
+        is_local = is_loopback(peer) and is_loopback(_host(headers)) and not _FORWARDING.intersection(headers)
+        return Origin(request_id, self._proxies.client(peer, forwarded), is_local)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = dict(scope["headers"])
-        host = _without_port(headers.get(b"host", b"").decode("latin-1").rsplit("@", 1)[-1])
-        if is_loopback(self._host) and not is_loopback(host):
-            return 421, f"this service listens on {self._host} and is not called {host[:200]!r}"
-        if scope["method"] in _SAFE_METHODS:
+        host = _host(headers)
+        if not self._is_called(host, scope):
+            return 421, f"this service is not called {host[:200]!r}; names besides HOST go into ALLOWED_HOSTS"
+        length = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in headers and scope["method"] not in SAFE_METHODS:
+            return 411, "send the body with a Content-Length"
+        if not length.isdigit() or int(length) > LARGEST_BODY_BYTES:
+            return 413, f"a body may have {LARGEST_BODY_BYTES} bytes"
+        if scope["method"] in SAFE_METHODS:
             return None
         if headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
             return 403, "a page of another site may not do this"
-        client, own = scope.get("client"), scope.get("server")
-        # A connection from an address to itself never left this machine.
-        if client is None or not (is_loopback(client[0]) or (own is not None and client[0] == own[0])):
-            return 403, "requests that change something are only taken from this machine (127.0.0.1)"
-        # Every name may look where HOST is no loopback address, but a rebound one comes from this machine's browser.
-        if not is_loopback(host) and (own is None or host != own[0]):
-            return 403, f"use 127.0.0.1 for requests that change something, not {host[:200]!r}"
         return None
 
+    def _is_called(self, host: str, scope: Scope) -> bool:
+        """Whether ``host`` is one of our names: a page that was rebound to our address comes under its own name."""
+        if is_loopback(host) or host in self._names or "*" in self._names:
+            return True
+        # The address that was connected to, where HOST is all of them: an address cannot be rebound.
+        own = scope.get("server")
+        return own is not None and host == str(own[0]).removeprefix("::ffff:")
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].split("]", 1)[0]
-    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
 
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    # A listener on :: sees IPv4 as ::ffff:127.0.0.1, which Python before 3.13 does not call loopback.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+def _host(headers: dict[bytes, bytes]) -> str:
+    return name_in(headers.get(b"host", b"").decode("latin-1"))

@@ -48,6 +48,16 @@ class Accepted(BaseModel):
     finished: bool
 
 
+class Paused(BaseModel):
+    """A server or a group that is left alone, ``until`` a time (ISO 8601) or, with null, until resumed."""
+
+    success: bool
+    message: str
+    name: str
+    paused: bool
+    until: str | None
+
+
 class ServerSubmission(BaseModel):
     is_submitting: bool
     last_submission_time: str | None

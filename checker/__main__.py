@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import config
@@ -66,10 +67,11 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
             name = cli.the_one(settings.servers, options.server)
             at = cli.moment(options.at, time.time())
             return cli.why(journal, name, at, options.last, sys.stdout, as_json=options.json)
-        if options.command == "pause":
-            print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
-        else:
-            print(cli.resume(journal, settings.servers, options.servers, time.time()))
+        with _on_record(settings, options, {"for": getattr(options, "duration", None)}):
+            if options.command == "pause":
+                print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
+            else:
+                print(cli.resume(journal, settings.servers, options.servers, time.time()))
         return cli.EXIT_OK
     names = cli.chosen(settings.servers, options.servers)
     dry_run = getattr(options, "dry_run", False)
@@ -78,16 +80,28 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
             print(remark, file=sys.stderr)
         if options.command == "status":
             return cli.show_status(fleet, names, sys.stdout, as_json=options.json)
-        if options.command == "check":
-            return cli.check(fleet, names, sys.stdout, as_json=options.json)
-        from runtime.follow import follow
+        # The daemon puts on record what it is asked for; what this process does itself, it does.
+        with _on_record(settings, options, {}) if remark else nullcontext():
+            if options.command == "check":
+                return cli.check(fleet, names, sys.stdout, as_json=options.json)
+            from runtime.follow import follow
 
-        # A warm-up of this process's own ends with it, so it is followed to its end either way.
-        waits = (options.wait or bool(remark)) and not dry_run
-        return cli.warm(
-            fleet, names, sys.stdout, set_name=options.set, force=options.force, as_json=options.json,
-            follow=(lambda: follow(fleet, names, options.set, options.timeout)) if waits else None,
-        )  # fmt: skip
+            # A warm-up of this process's own ends with it, so it is followed to its end either way.
+            waits = (options.wait or bool(remark)) and not dry_run
+            return cli.warm(
+                fleet, names, sys.stdout, set_name=options.set, force=options.force, as_json=options.json,
+                follow=(lambda: follow(fleet, names, options.set, options.timeout)) if waits else None,
+            )  # fmt: skip
+
+
+def _on_record(
+    settings: config.Settings, options: argparse.Namespace, parameters: dict[str, object]
+) -> AbstractContextManager[object]:
+    from operations.auditing import Auditor, LazyAuditLog
+    from operations.callers import command_caller
+
+    target = ", ".join(options.servers) or "all"
+    return Auditor(LazyAuditLog(settings)).operation(command_caller(), f"fleet.{options.command}", target, parameters)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import replace
 import config
 from cleaner.configured import ROOT, aged, boundaries_of, bytecode_target, configured_targets
 from cleaner.judge import Progress
+from cleaner.recorded import Sweeper, sweep_on_record
 from cleaner.report import SweepReport
 from cleaner.show import info_lines, report_lines, size_text
 from cleaner.sweep import DEFAULT_TRASH_HOURS, Run, count_units, sweep
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.info:
             return _info(options, targets, run)
-        return _clean(options, targets, run)
+        return _clean(options, targets, run, sweep if options.dry_run else _recorded(settings))
     except KeyboardInterrupt:
         return 130
 
@@ -162,14 +163,22 @@ def _info(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
     return code
 
 
-def _clean(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
+def _recorded(settings: config.Settings) -> Sweeper:
+    # Here: a dry run and --info leave no record, and start without these imports.
+    from operations.auditing import Auditor, LazyAuditLog
+    from operations.callers import command_caller
+
+    return sweep_on_record(Auditor(LazyAuditLog(settings)), command_caller())
+
+
+def _clean(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> int:
     if not options.dry_run and not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
-        planned = _sweep_all(options, targets, replace(run, dry_run=True))
+        planned = _sweep_all(options, targets, replace(run, dry_run=True), sweep)
         _print(planned, options)
         if not _confirmed(planned):
             return EXIT_TROUBLE
         run = replace(run, now=time.time())
-    reports = _sweep_all(options, targets, run)
+    reports = _sweep_all(options, targets, run, sweeper)
     if options.json:
         print(json.dumps([report.as_dict() for report in reports], indent=2))
     else:
@@ -184,9 +193,9 @@ def exit_code(reports: Sequence[SweepReport]) -> int:
     return EXIT_BUSY if any(report.busy for report in reports) else EXIT_DONE
 
 
-def _sweep_all(options: argparse.Namespace, targets: list[Target], run: Run) -> list[SweepReport]:
+def _sweep_all(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> list[SweepReport]:
     with _progress(options) as progress:
-        return [report for target in targets for report in sweep(target, replace(run, progress=progress))]
+        return [report for target in targets for report in sweeper(target, replace(run, progress=progress))]
 
 
 def _print(reports: list[SweepReport], options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cleaner.log import LOG_NAME, CleanerLog
+from cleaner.recorded import Sweeper
 from cleaner.report import SweepReport
 from cleaner.stamp import STAMP_NAME, read_stamp, write_stamp
 from cleaner.sweep import Run, sweep
@@ -36,11 +37,13 @@ def is_due(
     )
 
 
-def run_scheduled(targets: Iterable[Target], run: Run, clock: ClockReading) -> list[SweepReport]:
+def run_scheduled(
+    targets: Iterable[Target], run: Run, clock: ClockReading, sweeper: Sweeper = sweep
+) -> list[SweepReport]:
     """Given all targets, clean them unattended and stamp the run; a clock that jumped refuses once.
 
     One report per root. Without a human to ask, ``run.allow_most`` is never honoured here: a target that may
-    lose everything says so itself (``largest_share``).
+    lose everything says so itself (``largest_share``). ``sweeper`` is one that leaves records, where they are kept.
     """
     stamp = run.boundaries.state_dir / STAMP_NAME
     refusal = clock_refusal(read_stamp(stamp), clock)
@@ -59,7 +62,7 @@ def run_scheduled(targets: Iterable[Target], run: Run, clock: ClockReading) -> l
         ]
     reports = []
     for target in targets:
-        for report in sweep(target, run):
+        for report in sweeper(target, run):
             _tell(report)
             reports.append(report)
     return reports

@@ -15,13 +15,16 @@ from dataclasses import replace
 import config
 from cleaner.__main__ import days_number, exit_code
 from cleaner.configured import ROOT, aged, boundaries_of, configured_targets
+from cleaner.recorded import Sweeper, sweep_on_record
 from cleaner.report import SweepReport
 from cleaner.scheduled import is_due, run_scheduled
 from cleaner.show import report_lines
 from cleaner.stamp import read_clock
-from cleaner.sweep import Run
+from cleaner.sweep import Run, sweep
 from core.errors import ConfigError
 from core.targets import Target, TargetKind
+from operations.auditing import Auditor, LazyAuditLog
+from operations.callers import schedule_caller
 
 log = logging.getLogger("cleaner")
 # The wall clock is looked at this often: a clock that was set, or a machine that slept, is noticed soon.
@@ -45,6 +48,7 @@ class CacheScheduler:
         dry_run: bool = False,
         targets: Sequence[Target] | None = None,
         run: Run | None = None,
+        sweeper: Sweeper = sweep,
     ) -> None:
         if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", schedule_time):
             raise ValueError(f"{schedule_time!r} is not a time of day such as 02:00")
@@ -59,12 +63,13 @@ class CacheScheduler:
             aged(target, clean_days) if clean_days is not None and target.kind is TargetKind.IMAGES else target
             for target in targets
         ]
+        self._sweeper = sweeper
         self._run = replace(run, dry_run=dry_run, progress=self._go_on)
         self._stopping = threading.Event()
 
     def run_once(self) -> list[SweepReport]:
         """Clean now; return one report per cleaned directory."""
-        return run_scheduled(self._targets, self._run, read_clock())
+        return run_scheduled(self._targets, self._run, read_clock(), self._sweeper)
 
     def start_scheduler(self) -> None:
         """Clean every day at the scheduled time until ``stop`` is called; a missed time is made up for."""
@@ -109,8 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = cli.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     try:
-        daily_time = options.time or config.load(ROOT).clean_time or "02:00"
-        scheduler = CacheScheduler(options.days, daily_time, dry_run=options.dry_run)
+        settings = config.load(ROOT)
+        daily_time = options.time or settings.clean_time or "02:00"
+        sweeper = sweep_on_record(Auditor(LazyAuditLog(settings)), schedule_caller())
+        scheduler = CacheScheduler(options.days, daily_time, dry_run=options.dry_run, sweeper=sweeper)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG

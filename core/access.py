@@ -35,6 +35,24 @@ class Channel(StrEnum):
 
 
 @dataclass(frozen=True)
+class IssuedToken:
+    """A token that was given out, without the token itself. Times are seconds since 1970 UTC."""
+
+    id: str
+    user: str
+    role: Role
+    issued_at: float
+    expires_at: float
+    revoked_at: float | None = None
+
+    def state(self, now: float) -> str:
+        """Return ``revoked``, ``expired`` or ``live``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if now >= self.expires_at else "live"
+
+
+@dataclass(frozen=True)
 class Caller:
     """Who asks for an operation, by which way; the audit log keeps all of it.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import config
+from core.audit import Operation
 from core.errors import CacheKeeperError, ConfigError, ModelBusy
 from core.models.removal import CleanPolicy, Reason
 from core.models.units import size_text
@@ -120,7 +121,11 @@ class Commands:
             return EXIT_BUSY if Reason.IN_USE in reasons else EXIT_TROUBLE if Reason.PINNED in reasons else EXIT_DONE
         if not self._confirmed(len(planned.doomed), planned.freeable_bytes):
             return EXIT_TROUBLE
-        outcomes = clean(planned, self.protected)
+        with self._on_record("model.clean", [model.name for model, _ in planned.doomed]) as operation:
+            outcomes = clean(planned, self.protected)
+            freed = sum(each.freed_bytes for each in outcomes)
+            operation.effect = {"models": sum(each.deleted for each in outcomes), "freed_bytes": freed}
+            operation.failed = "; ".join(each.trouble for each in outcomes if each.trouble)
         if self.options.json:
             self._json([{"name": printable(each.model.name), "path": printable(each.model.key), "deleted": each.deleted,
                          "freed_bytes": each.freed_bytes, "trouble": each.trouble} for each in outcomes])  # fmt: skip
@@ -157,7 +162,10 @@ class Commands:
                                 "kept": each.kept} for each in found])  # fmt: skip
         if not self._confirmed(len(going), sum(each.freeable_bytes for each in going)):
             return EXIT_TROUBLE
-        results = prune(going, self.now, self.protected)
+        with self._on_record("model.prune", [each.name for each in going]) as operation:
+            results = prune(going, self.now, self.protected)
+            operation.effect = {"models": len(results), "freed_bytes": sum(each.freed_bytes for each in results)}
+            operation.failed = "; ".join(each.trouble for each in results if each.trouble)
         if self.options.json:
             self._json([{"name": printable(each.waste.name), "freed_bytes": each.freed_bytes, "trouble": each.trouble}
                         for each in results])  # fmt: skip
@@ -251,6 +259,19 @@ class Commands:
         except EOFError:
             return False
         return answer.strip().lower() in ("y", "yes", "是")
+
+    def _on_record(self, action: str, names: Sequence[str]) -> AbstractContextManager[Operation]:
+        """Put a deletion on record; raises StoreError, before anything is deleted, where that cannot be."""
+        # Here: what only looks leaves no record, and starts without these imports.
+        from operations.auditing import Auditor, LazyAuditLog
+        from operations.callers import command_caller
+
+        parameters = {name: value for name, value in vars(self.options).items() if value is not None}
+        target = self.options.name or "all"
+        records = Auditor(LazyAuditLog(self.settings))
+        return records.operation(
+            command_caller(), action, target, {**parameters, "models": list(names)}, destructive=True
+        )
 
     def _progress(self) -> AbstractContextManager[Progress]:
         if self.options.json or not sys.stderr.isatty():

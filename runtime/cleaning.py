@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from cleaner.configured import boundaries_of, configured_targets
+from cleaner.recorded import sweep_on_record
 from cleaner.report import SweepReport
 from cleaner.scheduled import is_due, run_scheduled
 from cleaner.stamp import read_clock
 from cleaner.sweep import Run, sweep
 from config import Settings
+from core.audit import Records
 from core.clean_schedule import ClockReading
 from core.retention import HOUR_SECONDS
+from operations.callers import schedule_caller
 
 log = logging.getLogger("cleaner")
 
@@ -34,12 +37,14 @@ class Cleaning:
         *,
         stopping: Callable[[], bool],
         dry_run: bool,
+        records: Records,
     ) -> None:
         self._settings = settings
         self._progress = progress
         self._watching_since = watching_since
         self._dry_run = dry_run
         self._stopping = stopping
+        self._records = records
         self._has_run = False
 
     def is_due(self) -> bool:
@@ -61,7 +66,8 @@ class Cleaning:
         """Clean all targets and stamp the run; return one report a root."""
         self._has_run = True
         clock = read_clock()
-        return run_scheduled(configured_targets(self._settings), self._run(clock.wall), clock)
+        sweeper = sweep_on_record(self._records, schedule_caller())
+        return run_scheduled(configured_targets(self._settings), self._run(clock.wall), clock, sweeper)
 
     def plan(self) -> Iterator[str]:
         """Yield a line a target: what a cleaning now would take, or why it would not."""

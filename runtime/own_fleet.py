@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from checker.poll import Checker
 from checker.probe import lacking_for, lacking_names
 from client.server_client import FleetSession
 from config import Settings
+from core.access import Role
 from core.errors import CacheKeeperError, NoSuchRoute
 from core.workflow import Graph
 from runtime.numbers import limits, policy
@@ -66,8 +68,9 @@ def ask_about(settings: Settings, name: str) -> Callable[[Graph], tuple[tuple[st
 class DaemonFleet:
     """The daemon's fleet, over the API that it serves on this machine."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, settings: Settings) -> None:
         self._base = base
+        self._settings = settings
 
     @classmethod
     def reach(cls, settings: Settings) -> DaemonFleet | None:
@@ -78,7 +81,7 @@ class DaemonFleet:
         try:
             with _past_any_proxy() as session:
                 answer = session.get(f"{base}/healthz", timeout=5)
-            return cls(base) if "last_poll" in answer.json() else None
+            return cls(base, settings) if "last_poll" in answer.json() else None
         except (requests.RequestException, ValueError, TypeError):
             return None
 
@@ -110,12 +113,22 @@ class DaemonFleet:
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         import requests
 
+        # Here: a command without a daemon needs no token, and need not pay for the library either.
+        from runtime.access import local_token
+
+        token = local_token(self._settings, Role.OPERATOR, time.time())
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             with _past_any_proxy() as session:
-                answer = session.request(method, self._base + path, timeout=90)
+                answer = session.request(method, self._base + path, headers=headers, timeout=90)
             document = answer.json()
         except (requests.RequestException, ValueError) as error:
             raise CacheKeeperError(f"the daemon does not answer: {error}") from None
+        if answer.status_code in (401, 403):
+            raise CacheKeeperError(
+                f"the daemon refused: {document.get('detail')}; run this as the daemon's user, with the same CACHE_DIR "
+                "and API_SECRET 请以守护进程的用户运行，并使用相同的 CACHE_DIR 和 API_SECRET"
+            )
         if answer.status_code != 200 or not isinstance(document, dict):
             raise CacheKeeperError(f"the daemon refused: {document}")
         return document

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     """Return 0 once the unit is written, 78 for settings that cannot be used, 1 otherwise."""
     options = _parser().parse_args(arguments)
     try:
-        settings = config.load(options.root)
+        settings = config.load(options.root, serving=True)
         account = _account(options.user or config.inherited_environment().get("SUDO_USER") or settings.root.owner())
         unit = render(settings, account, private_tmp=not options.shared_tmp)
         if options.print:

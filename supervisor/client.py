@@ -25,7 +25,7 @@ SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has none; its SI
 
 def start(root: Path) -> int:
     """Start a detached supervisor; return 0 once main is ready. Raises ConfigError, DaemonError."""
-    settings = config.load(root)
+    settings = config.load(root, serving=True)
     values = _prepare(settings, echo=False, report=True)
     command = supervisor_command(sys.executable, str(settings.root / "daemon.py"), values.cache_dir)
     inherited: tuple[int, ...] = ()
@@ -71,7 +71,7 @@ def start(root: Path) -> int:
 
 def run(root: Path, *, report: bool = False) -> int:
     """Become the supervisor, in the foreground. Raises ConfigError, DaemonError."""
-    settings = config.load(root)
+    settings = config.load(root, serving=True)
     values = _prepare(settings, echo=not report, report=report)
     if sys.platform != "win32":
         sys.stdout.flush()
@@ -96,7 +96,7 @@ def stop(root: Path) -> int:
 
 def restart(root: Path) -> int:
     """Stop, then start. Raises ConfigError before anything is stopped, DaemonError."""
-    config.load(root)  # a daemon that runs is worth more than one that will not start
+    config.load(root, serving=True)  # a daemon that runs is worth more than one that will not start
     stop(root)
     return start(root)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import main
+from api import token_cli
 from checker import cli as checker_cli
 from cleaner import __main__ as cleaner_main
 from cleaner import scheduler as cleaner_scheduler
@@ -37,6 +38,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "-m cleaner": cleaner_main.parser,
     "-m cleaner.scheduler": cleaner_scheduler.parser,
     "-m modelcache": modelcache_parser.parser,
+    "-m api": token_cli.parser,
     "-m operations": operations_parser.parser,
 }
 
@@ -44,6 +46,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 NOT_IN_A_CHECKOUT = {
     ".env", ".venv", "fleet.toml", "daemon.pid", "daemon.log", "cache_cleaner.log", "resources/img", ".keep",
     "demo-data", "demo-data/", "IMAGE_CACHE_DIR/<month>/<task-id>/", "workflows/warmup.json", ".installed-requirements",
+    "api_keys.json",
 }  # fmt: skip
 
 

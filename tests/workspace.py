@@ -19,6 +19,10 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
+import config
+from core.access import Role
+from runtime.access import local_token
+
 SOURCE = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T")
@@ -73,10 +77,16 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None, timeout: float = 15) -> Answer:
+def ask(
+    url: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 15,
+    body: bytes | None = None,
+) -> Answer:
     """Send one request, past any proxy; raises OSError when nothing answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
+    request = urllib.request.Request(url, body, dict(headers or {}), method=method)
     try:
         with opener.open(request, timeout=timeout) as response:
             return Answer(response.status, response.headers, response.read())
@@ -190,6 +200,10 @@ class Workspace:
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         return ask(self.page + path, method, headers)
+
+    def token(self, role: Role) -> str:
+        """Return a token of this role, as somebody who may read the workspace's keys makes it."""
+        return local_token(config.load(self.root, self.environment), role, time.time())
 
     def answers(self) -> bool:
         try:

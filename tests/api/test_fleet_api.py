@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from checker.places import Limits
+from core.access import Role
 from core.model import Policy
 from examples.fake_comfyui import FakeFleet, FakeServer
 from tests.api.serving import Service, serving
@@ -95,8 +96,8 @@ def test_submission_status_has_the_origins_fields(service: Service, fakes: FakeF
 def test_no_reading_ever_asks_a_server_anything(service: Service, fakes: FakeFleet, method: str) -> None:
     asked = [len(fake.requests) for fake in fakes]
     for path in (
-        "/", "/status", "/status?fragment=true&state=loaded&lang=zh", "/api/status", "/api/detailed_status",
-        "/api/submission_status", "/healthz", "/static/status.js", "/openapi.json", "/nowhere",
+        "/", "/status", "/status?state=loaded&lang=zh", "/api/status", "/api/detailed_status",
+        "/api/submission_status", "/healthz", "/static/main.js", "/openapi.json", "/nowhere",
     ):  # fmt: skip
         answer = service.ask(path, method)
         assert answer.status in (200, 307, 404), path
@@ -115,7 +116,7 @@ def test_healthz_says_503_before_the_first_poll_and_200_after(tmp_path: Path) ->
 
 def test_check_all_is_not_taken_for_an_index(service: Service, fakes: FakeFleet) -> None:
     asked = [len(fake.requests) for fake in fakes]
-    answer = service.ask("/check/all?wait=20", "POST")
+    answer = service.ask("/check/all?wait=20", "POST", role=Role.OPERATOR)
     assert answer.status == 200
     document = answer.json()
     assert (document["success"], document["finished"]) == (True, True)
@@ -132,7 +133,7 @@ def test_a_server_is_found_by_index_name_and_address_in_any_spelling(service: Se
         "0", name, quote(name, safe=""), url, quote(url, safe=""), url.replace("//", "/"), url + "/", f"{name}/",
     ):  # fmt: skip
         asked = len(fakes[0].requests)
-        answer = service.ask(f"/check/{which}", "POST")
+        answer = service.ask(f"/check/{which}", "POST", role=Role.OPERATOR)
         assert answer.status == 200, which
         assert [row["name"] for row in answer.json()["servers"]] == [name]
         assert len(fakes[0].requests) > asked, which
@@ -157,7 +158,7 @@ def test_a_server_is_found_by_index_name_and_address_in_any_spelling(service: Se
     ],
 )
 def test_a_server_that_is_not_there_is_a_404_in_words(service: Service, prefix: str, which: str, words: str) -> None:
-    answer = service.ask(prefix + which, "POST")
+    answer = service.ask(prefix + which, "POST", role=Role.OPERATOR)
     assert answer.status == 404
     assert answer.json()["detail"].startswith(words)
     assert len(answer.body) < 500
@@ -171,14 +172,15 @@ def test_a_wish_that_cannot_be_meant_is_a_422_and_nothing_happens(
     service: Service, fakes: FakeFleet, query: str
 ) -> None:
     asked = len(fakes[0].requests)
-    answer = service.ask(f"/execute/0?{query}", "POST")
+    answer = service.ask(f"/execute/0?{query}", "POST", role=Role.OPERATOR)
     assert answer.status == 422
-    assert answer.json()["detail"][0]["loc"][0] == "query"
+    assert answer.json()["fields"][0]["place"] == "query"
+    assert answer.json()["fields"][0]["field"] == query.partition("=")[0]
     assert len(fakes[0].requests) == asked
 
 
 def test_a_set_that_is_not_there_is_a_404_that_names_those_that_are(service: Service) -> None:
-    answer = service.ask("/execute/0?set=%00flux", "POST")
+    answer = service.ask("/execute/0?set=%00flux", "POST", role=Role.OPERATOR)
     assert answer.status == 404
     assert answer.json()["detail"].endswith("has no warm-up set '\\x00flux'; it has default")
 
@@ -186,16 +188,19 @@ def test_a_set_that_is_not_there_is_a_404_that_names_those_that_are(service: Ser
 def test_execute_warms_what_is_missing_and_with_force_what_is_loaded(tmp_path: Path) -> None:
     with FakeServer() as fake, serving(tmp_path, [fake.url]) as service:
         fake.store(*KEYS)
-        loaded = service.ask("/execute/0?wait=20", "POST").json()
+        loaded = service.ask("/execute/0?wait=20", "POST", role=Role.OPERATOR).json()
         assert (loaded["message"], loaded["finished"]) == ("已开始执行缓存工作流", True)
         assert loaded["servers"][0]["status"] == "缓存已加载"
         assert fake.prompts == []
-        assert service.ask("/execute/0?force=true&wait=20", "POST").status == 200
+        assert service.ask("/execute/0?force=true&wait=20", "POST", role=Role.OPERATOR).status == 200
         assert len(fake.prompts) == 1
         fake.wait_idle()
         service.poll()
         fake.evict("sam3")
-        assert service.ask(f"/execute/{quote(fake.url, safe='')}?set=default&wait=20", "POST").status == 200
+        assert (
+            service.ask(f"/execute/{quote(fake.url, safe='')}?set=default&wait=20", "POST", role=Role.OPERATOR).status
+            == 200
+        )
         fake.wait_until(lambda server: len(server.keys()) == len(KEYS))
         assert len(fake.prompts) == 2
 
@@ -203,11 +208,11 @@ def test_execute_warms_what_is_missing_and_with_force_what_is_loaded(tmp_path: P
 def test_an_answer_that_does_not_wait_says_that_it_has_not_finished(tmp_path: Path) -> None:
     with FakeServer() as fake, serving(tmp_path, [fake.url]) as service:
         fake.busy(0.8)
-        answer = service.ask("/check/0?wait=0", "POST").json()
+        answer = service.ask("/check/0?wait=0", "POST", role=Role.OPERATOR).json()
         assert (answer["success"], answer["finished"]) == (True, False)
         assert answer["servers"][0]["state"] == "unknown"
         # Somebody else's poll is under way: the answer is not given before it has ended.
-        later = service.ask("/check/0?wait=20", "POST").json()
+        later = service.ask("/check/0?wait=20", "POST", role=Role.OPERATOR).json()
         assert later["finished"] is True
         assert later["servers"][0]["state"] != "unknown"
 
@@ -233,7 +238,7 @@ def test_reading_goes_on_while_reloads_replace_the_fleet_over_and_over(tmp_path:
                 answer = service.ask(path)
                 if answer.status != 200:
                     wrong[path] = answer.text
-            answer = service.ask("/execute/299?wait=0", "POST")
+            answer = service.ask("/execute/299?wait=0", "POST", role=Role.OPERATOR)
             if answer.status not in (200, 404):
                 wrong["/execute/299"] = answer.text
         over.set()

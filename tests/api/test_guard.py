@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from api.guard import is_loopback
+from core.access import Role
+from core.addresses import is_loopback
 from examples.fake_comfyui import FakeServer
 from tests.api.serving import Service, serving
 
-UNSAFE = ("POST", "PUT", "DELETE", "PATCH", "BREW", "PROPFIND")
+OPEN = {
+    "HOST": "0.0.0.0",
+    "API_SECRET": "q0Zr7vN2xK8mW4tJ6yB1cF5hD9gL3pSaEuRiOeXz",
+    "ALLOWED_HOSTS": "fleet.example",
+    "TRUSTED_PROXIES": "127.0.0.1",
+}
 
 
 def own_address() -> str | None:
@@ -40,12 +46,13 @@ def service(fake: FakeServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def open_service(fake: FakeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("open"), [fake.url], host="0.0.0.0") as service:
+    with serving(tmp_path_factory.mktemp("open"), [fake.url], host="0.0.0.0", **OPEN) as service:
         yield service
 
 
 def request(service: Service, method: str, path: str, host: str | None, **headers: str) -> bytes:
     named = {"Host": f"{host}:{service.port}"} if host is not None else {}
+    named["Authorization"] = f"Bearer {service.token(Role.OPERATOR)}"
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "Connection: close"]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -62,7 +69,7 @@ def test_names_of_this_machine_are_served(service: Service, host: str) -> None:
 def test_another_name_for_this_address_is_refused_as_dns_rebinding_would_use_it(service: Service, host: str) -> None:
     status, text = service.raw(request(service, "GET", "/api/status", host))
     assert status == 421
-    assert "this service listens on 127.0.0.1 and is not called" in text
+    assert "this service is not called" in text
     assert service.raw(request(service, "POST", "/check/all", host))[0] == 421
 
 
@@ -79,44 +86,84 @@ def test_a_page_of_another_site_cannot_make_a_browser_change_anything(
     service: Service, fake: FakeServer, site: str, path: str
 ) -> None:
     asked = len(fake.requests)
-    assert service.ask(path, "POST", Sec_Fetch_Site=site).status == 403
+    assert service.ask(path, "POST", role=Role.OPERATOR, Sec_Fetch_Site=site).status == 403
     assert len(fake.requests) == asked
 
 
 def test_our_own_page_and_programs_may(service: Service) -> None:
     for site in ("same-origin", "none"):
-        assert service.ask("/check/0", "POST", Sec_Fetch_Site=site).status == 200
-    assert service.ask("/check/0", "POST").status == 200
+        assert service.ask("/check/0", "POST", role=Role.OPERATOR, Sec_Fetch_Site=site).status == 200
+    assert service.ask("/check/0", "POST", role=Role.OPERATOR).status == 200
 
 
 @pytest.mark.skipif(own_address() is None, reason="this machine has only loopback addresses")
-def test_another_machine_may_look_and_not_touch(open_service: Service, fake: FakeServer) -> None:
+def test_another_machine_needs_a_token_to_look_and_to_touch(open_service: Service, fake: FakeServer) -> None:
     address = own_address()
     asked = len(fake.requests)
-    look = request(open_service, "GET", "/api/status", "fleet.example")
-    assert open_service.raw(look, source=address)[0] == 200
-    for method in UNSAFE:
-        status, text = open_service.raw(request(open_service, method, "/check/all", "127.0.0.1"), source=address)
-        assert status == 403, method
-        assert "only taken from this machine" in text
+    for method, path in (("GET", "/api/status"), ("GET", "/api/servers"), ("POST", "/check/0")):
+        # A name of this machine does not make the other one this one.
+        status, text = open_service.raw(
+            request(open_service, method, path, "127.0.0.1", Authorization=""), source=address
+        )
+        assert status == 401, path
+        assert "\r\nwww-authenticate: bearer\r\n" in text.lower()
     assert len(fake.requests) == asked
+    assert (
+        open_service.raw(request(open_service, "GET", "/healthz", "127.0.0.1", Authorization=""), source=address)[0]
+        == 503
+    )
+    assert open_service.raw(request(open_service, "POST", "/check/0", "127.0.0.1"), source=address)[0] == 200
 
 
 @pytest.mark.skipif(own_address() is None, reason="this machine has only loopback addresses")
-def test_this_machine_may_touch_by_its_own_address(open_service: Service) -> None:
+def test_where_every_address_is_listened_on_it_is_called_by_the_one_connected_to(open_service: Service) -> None:
     address = own_address()
     assert address is not None
     assert open_service.raw(request(open_service, "POST", "/check/0", address), to=address)[0] == 200
+    assert open_service.raw(request(open_service, "GET", "/api/status", "203.0.113.1"), to=address)[0] == 421
 
 
-def test_a_rebound_name_cannot_touch_even_where_every_name_may_look(open_service: Service, fake: FakeServer) -> None:
-    asked = len(fake.requests)
-    look = request(open_service, "GET", "/api/status", "fleet.example")
-    assert open_service.raw(look)[0] == 200
-    # A browser takes a page of evil.example that has been rebound to 127.0.0.1 for the same origin.
-    touch = request(open_service, "POST", "/check/0", "evil.example", Sec_Fetch_Site="same-origin")
-    assert open_service.raw(touch)[0] == 403
-    assert len(fake.requests) == asked
+def test_only_allowed_names_are_served_where_every_address_is_listened_on(open_service: Service) -> None:
+    assert open_service.raw(request(open_service, "GET", "/api/status", "fleet.example"))[0] == 200
+    assert open_service.raw(request(open_service, "GET", "/api/status", "FLEET.example"))[0] == 200
+    for host in ("evil.example", "fleet.example.evil.example", "x.fleet.example"):
+        # A browser takes a page of evil.example that has been rebound to 127.0.0.1 for the same origin.
+        for method, path in (("GET", "/api/status"), ("POST", "/check/0")):
+            status, text = open_service.raw(request(open_service, method, path, host, Sec_Fetch_Site="same-origin"))
+            assert status == 421, host
+            assert "ALLOWED_HOSTS" in text
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "Via: 1.1 proxy", "Forwarded: for=127.0.0.1"]
+)
+def test_what_a_proxy_of_this_machine_passes_on_is_not_local(service: Service, header: str) -> None:
+    name, _, value = header.partition(": ")
+    passed_on = request(service, "GET", "/api/status", "127.0.0.1", Authorization="", **{name: value})
+    assert service.raw(passed_on)[0] == 401
+    assert service.raw(request(service, "GET", "/api/status", "127.0.0.1", Authorization=""))[0] == 200
+
+
+def test_every_answer_names_its_request_and_only_a_trusted_proxy_may_choose_the_name(
+    service: Service, open_service: Service
+) -> None:
+    def named(service: Service, **headers: str) -> str:
+        head = service.raw(request(service, "GET", "/api/status", "127.0.0.1", **headers))[1].partition("\r\n\r\n")[0]
+        (line,) = [line for line in head.lower().split("\r\n") if line.startswith("x-request-id: ")]
+        return line.removeprefix("x-request-id: ")
+
+    assert named(service) != named(service)
+    assert named(service, X_Request_Id="chosen-by-a-stranger") != "chosen-by-a-stranger"
+    assert named(open_service, X_Request_Id="chosen-by-the-proxy") == "chosen-by-the-proxy"
+    assert named(open_service, X_Request_Id="short") != "short"
+    assert named(open_service, X_Request_Id="x" * 65) != "x" * 65
+
+
+def test_a_body_that_is_too_large_or_has_no_length_is_not_read(service: Service) -> None:
+    large = request(service, "POST", "/check/0", "127.0.0.1", Content_Length=str((1 << 20) + 1))
+    assert service.raw(large)[0] == 413
+    chunked = request(service, "POST", "/check/0", "127.0.0.1", Transfer_Encoding="chunked") + b"0\r\n\r\n"
+    assert service.raw(chunked)[0] == 411
 
 
 @pytest.mark.parametrize(
@@ -125,7 +172,7 @@ def test_a_rebound_name_cannot_touch_even_where_every_name_may_look(open_service
         ("GET", "/status", 200),
         ("GET", "/", 307),
         ("GET", "/api/status", 200),
-        ("GET", "/static/status.css", 200),
+        ("GET", "/static/base.css", 200),
         ("GET", "/static/../app.py", 404),
         ("GET", "/static/%2e%2e/app.py", 404),
         ("GET", "/nowhere", 404),
@@ -211,7 +258,7 @@ def test_what_counts_as_this_machine(address: str, ours: bool) -> None:
 def test_a_dual_stack_listener_takes_wishes_from_this_machine_by_ipv4(fake: FakeServer, tmp_path: Path) -> None:
     try:
         with serving(tmp_path, [fake.url], host="::") as service:
-            assert service.ask("/check/0", "POST").status == 200
+            assert service.ask("/check/0", "POST", role=Role.OPERATOR).status == 200
     except AssertionError as error:
         if "no page and no API" in str(error):
             pytest.skip("no IPv6 on this machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from core.access import Role
 from core.control import MARK, Beat, Control, Ready, StartWarning, parse
 from examples.fake_comfyui import FakeFleet, FakeServer
 from tests.workspace import Program, Workspace, ask, wait_for
@@ -124,12 +126,13 @@ def test_the_page_can_be_opened_the_moment_its_address_is_told(workspace: Worksp
     told = wait_for(lambda: [word.page for word in words(program) if isinstance(word, Ready)])
     assert told == [f"http://{host}:{workspace.port}/status"]
     assert ask(told[0]).status == 200
-    assert ask(told[0].replace("/status", "/check/all"), "POST").status == 200
+    bearer = {"Authorization": f"Bearer {workspace.token(Role.OPERATOR)}"}
+    assert ask(told[0].replace("/status", "/check/all"), "POST", bearer).status == 200
 
 
 @pytest.mark.parametrize("host", ["ü" * 64, "203.0.113.1"], ids=["no name", "another machine"])
 def test_an_address_that_is_not_ours_is_a_warning(workspace: Workspace, host: str) -> None:
-    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host}
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "HOST": host, "API_SECRET": secrets.token_urlsafe(48)}
     program = workspace.start(supervised=True)
     program.wait_for_output(f"WARNING no page and no API on {host}:")
     wait_for(lambda: any(isinstance(word, Ready) for word in words(program)))

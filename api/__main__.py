@@ -1,0 +1,57 @@
+"""``python -m api``: an entry point that wires, as main.py does. The API itself is served by the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import config
+from api import token_cli
+from api.keys import FileKeys
+from core.errors import CacheKeeperError, ConfigError
+from operations.auditing import Auditor, LazyAuditLog
+from operations.callers import command_caller
+from runtime.access import open_keys, open_tokens
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code; see the parser's epilog."""
+    options = token_cli.parser().parse_args(arguments)
+    try:
+        settings = config.load(ROOT, serving=True)
+        settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        tokens, register = open_tokens(settings)
+        keys, log = open_keys(settings), LazyAuditLog(settings)
+        desk = token_cli.TokenDesk(
+            tokens, register, keys if isinstance(keys, FileKeys) else None, Auditor(log), command_caller(), sys.stdout,
+            sys.stderr,
+        )  # fmt: skip
+        try:
+            code = desk.run(options, time.time())
+            # Here, where a reader that has gone away is caught.
+            sys.stdout.flush()
+            return code
+        finally:
+            log.close()
+            register.close()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
+    except BrokenPipeError:
+        # ``list | head``: the reader has enough. Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return token_cli.EXIT_OK
+    except (CacheKeeperError, OSError) as error:
+        print(f"cannot do that 操作失败: {error}", file=sys.stderr)
+        return token_cli.EXIT_TROUBLE
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Cleans a target with an audit record before and after; what cannot be put on record is not cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from cleaner.report import SweepReport
+from cleaner.sweep import Run, sweep
+from core.access import Caller
+from core.audit import Records
+from core.errors import StoreError
+from core.targets import Target
+
+Sweeper = Callable[[Target, Run], list[SweepReport]]
+
+
+def sweep_on_record(records: Records, caller: Caller) -> Sweeper:
+    """Given where operations are put on record and who cleans, return a ``sweep`` that leaves its records there.
+
+    A dry run leaves none: it deletes nothing.
+    """
+
+    def recorded(target: Target, run: Run) -> list[SweepReport]:
+        if run.dry_run:
+            return sweep(target, run)
+        limits = {name: value for name, value in asdict(target.policy).items() if value is not None}
+        parameters = {"kind": target.kind.value, "roots": list(target.roots), **limits, "allow_most": run.allow_most}
+        try:
+            with records.operation(caller, "cache.cleanup", target.name, parameters, destructive=True) as operation:
+                reports = sweep(target, run)
+                operation.effect = _effect(reports)
+                operation.refused = "; ".join(filter(None, (each.refused or each.busy for each in reports)))
+                failed = sum(each.failed.total for each in reports)
+                operation.failed = f"{failed} could not be deleted" if failed else ""
+        except StoreError as error:
+            return [SweepReport(target.name, root, run.now, run.dry_run, refused=str(error)) for root in target.roots]
+        return reports
+
+    return recorded
+
+
+def _effect(reports: list[SweepReport]) -> dict[str, int]:
+    return {
+        "deleted_entries": sum(each.deleted_units for each in reports),
+        "deleted_files": sum(each.deleted_files for each in reports),
+        "deleted_dirs": sum(each.deleted_dirs for each in reports),
+        "freed_bytes": sum(each.freed_bytes for each in reports),
+        "skipped": sum(each.skipped.total for each in reports),
+        "failed": sum(each.failed.total for each in reports),
+    }

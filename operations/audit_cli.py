@@ -1,0 +1,186 @@
+"""``python -m operations audit``: look at the audit log, verify its chain, export it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from config import Settings
+from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage
+from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
+from core.errors import StoreError
+from core.printable import printable
+from operations.auditing import Auditor, open_audit_log
+from operations.callers import command_caller
+
+EXIT_OK, EXIT_TROUBLE = 0, 1
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``audit`` to the commands of ``python -m operations``; ``run`` carries it out."""
+    text = "the audit log: who did what, when, by which way / 审计日志"
+    audit = commands.add_parser("audit", help=text, description=text)
+    inner = audit.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
+
+    shown = inner.add_parser("list", help="newest first / 列出记录，最新在前")
+    shown.add_argument("--limit", type=_count, default=50, metavar="N", help="records (50) / 条数")
+    shown.add_argument("--cursor", default="", help="go on after an earlier page / 接着上一页")
+    shown.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+    export = inner.add_parser("export", help="everything that matches, oldest first / 导出")
+    export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl / 格式")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: stdout / 输出文件")
+    for command in (shown, export):
+        add = command.add_argument
+        add("--actor", default="", help="a token's subject, or local:<login> / 操作者")
+        add("--action", default="", help="such as cache.cleanup / 操作")
+        add("--target", default="", help="what it was done to / 对象")
+        add("--request-id", default="", metavar="ID", help="all records of one request / 请求编号")
+        add("--stage", type=Stage, choices=list(Stage), help="阶段")
+        add("--outcome", type=AuditOutcome, choices=list(AuditOutcome), help="结果")
+        add("--since", type=_moment, metavar="TIME", help="ISO 8601, local time without a zone / 起始时间")
+        add("--until", type=_moment, metavar="TIME", help="ISO 8601 / 截止时间")
+    check = inner.add_parser(
+        "verify", help="exit 0 the chain is whole, 1 it is not / 校验链，完整返回 0，否则返回 1",
+    )  # fmt: skip
+    check.add_argument(
+        "--head", type=_head, action="append", default=[], metavar="SEQ:HASH",
+        help="as the daemon logs it every hour; those in daemon.log are found without / 守护进程每小时记录的链头",
+    )  # fmt: skip
+    check.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+
+
+def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = None) -> int:
+    """Carry out a parsed ``audit`` command; return the exit code. Raises StoreError, OSError."""
+    out = sys.stdout if out is None else out
+    log = open_audit_log(settings)
+    try:
+        if options.audit_command == "verify":
+            return _verify(log, options, settings, out)
+        query = AuditQuery(
+            options.actor, options.action, options.target, options.request_id, options.stage, options.outcome,
+            options.since, options.until,
+        )  # fmt: skip
+        if options.audit_command == "list":
+            return _list(log, query, options, out)
+        if options.output is None:
+            _export(log, query, options.format, out)
+        else:
+            with options.output.open("w", encoding="utf-8", newline="") as file:
+                _export(log, query, options.format, file)
+        # Afterwards: an export of everything is what it was asked for.
+        Auditor(log).read(command_caller(), "audit.export", options.format, vars(query))
+        return EXIT_OK
+    finally:
+        log.close()
+
+
+def export_lines(records: Iterable[AuditRecord], form: str) -> Iterable[str]:
+    """Given ``jsonl`` or ``csv``, yield the lines of an export with their ends."""
+    if form == "csv":
+        yield csv_line(CSV_FIELDS)
+        yield from map(csv_row, records)
+    else:
+        yield from map(json_line, records)
+
+
+def _export(log: AuditLog, query: AuditQuery, form: str, out: TextIO) -> None:
+    for line in export_lines(log.records(query), form):
+        out.write(line)
+
+
+def _list(log: AuditLog, query: AuditQuery, options: argparse.Namespace, out: TextIO) -> int:
+    page = log.page(query, cursor=options.cursor, limit=options.limit)
+    if options.json:
+        records = [{**as_dict(each), "unfinished": each.seq in page.unfinished} for each in page.records]
+        json.dump({"records": records, "next_cursor": page.next_cursor}, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+        return EXIT_OK
+    for each in page.records:
+        out.write(f"{_line(each, unfinished=each.seq in page.unfinished)}\n")
+    if not page.records:
+        out.write("No records. 没有记录。\n")
+    if page.next_cursor:
+        out.write(f"More: --cursor {page.next_cursor} 更多记录\n")
+    return EXIT_OK
+
+
+def _line(record: AuditRecord, *, unfinished: bool) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
+    stage = "unfinished" if unfinished else str(record.stage)
+    parts = [f"{record.seq:>6}  {when}  {stage:<10} {record.outcome:<8} {record.actor or '-'} ({record.channel})",
+             record.action, record.target]  # fmt: skip
+    if record.duration_seconds is not None:
+        parts.append(f"{record.duration_seconds:.2f} s")
+    parts += [f"{name}={value}" for name, value in record.effect.items()]
+    # Names and errors come from outside, and a terminal obeys what is written to it.
+    return printable("  ".join(part for part in [*parts, record.error] if part))
+
+
+def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out: TextIO) -> int:
+    checkpoint, verdict, compared = _judged(log, [*options.head, *_logged_heads(settings)])
+    if not verdict.ok and log.checkpoint() != checkpoint:
+        # The daemon has pruned while this was reading.
+        checkpoint, verdict, compared = _judged(log, [*options.head, *_logged_heads(settings)])
+    head = f"{verdict.head.seq}:{verdict.head.hash}" if verdict.head else None
+    if options.json:
+        document = {
+            "ok": verdict.ok, "records": verdict.records, "head": head, "checkpoint": checkpoint and checkpoint.seq,
+            "heads_compared": compared,
+            "findings": [vars(each) for each in verdict.findings],
+        }  # fmt: skip
+        json.dump(document, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+        return EXIT_OK if verdict.ok else EXIT_TROUBLE
+    for finding in verdict.findings:
+        out.write(f"{finding.kind}: {finding.words}\n")
+    told = "the chain is whole 链完整" if verdict.ok else "THE CHAIN IS BROKEN 链已被破坏"
+    out.write(f"{verdict.records} records, {compared} known heads compared: {told}\n")
+    if head is not None:
+        out.write(f"head {head}\n")
+    return EXIT_OK if verdict.ok else EXIT_TROUBLE
+
+
+def _judged(log: AuditLog, published: list[Head]) -> tuple[Head | None, Verdict, int]:
+    # The heads before the rows: what is appended meanwhile comes behind them.
+    checkpoint, remembered = log.checkpoint(), log.head()
+    known = {*published, *([remembered] if remembered else [])}
+    # A head that was published before a pruning tells nothing of what is left.
+    heads = [head for head in known if checkpoint is None or head.seq > checkpoint.seq]
+    return checkpoint, verify(log.rows(), checkpoint, heads), len(heads)
+
+
+def _logged_heads(settings: Settings) -> list[Head]:
+    """The heads that the daemon has published in its log and in the rotated ones; without a log there are none."""
+    found: list[Head] = []
+    for path in sorted(settings.cache_dir.glob("daemon.log*")):
+        try:
+            found += heads_in(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read, and it has heads to compare with: {error.strerror}") from None
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 10000 / 必须是 1 到 10000 的整数")
+    return int(text)
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-02-17T10:03 / 时间格式不正确") from None
+
+
+def _head(text: str) -> Head:
+    try:
+        return parse_head(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
