@@ -16,7 +16,9 @@ from api.fleet import Fleet, routes
 from api.gate import Gate
 from api.guard import App, Guard
 from api.pages import pages
+from api.pages.me import me_route
 from api.ports import Operations
+from api.servers import server_routes
 from api.tasks import task_routes
 from core.audit import AuditLog
 
@@ -42,7 +44,9 @@ def create_app(
     app.include_router(cache_routes(operations, gate))
     app.include_router(task_routes(operations, gate))
     app.include_router(audit_routes(audit_log, operations.auditor, gate))
-    app.include_router(pages(fleet, gate, operations.auditor))
+    app.include_router(server_routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
+    app.include_router(me_route(gate), tags=["access"], responses=ERRORS)
+    app.include_router(pages(fleet, operations, audit_log, gate))
     app.include_router(docs_routes(app, gate))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return Guard(app, host, allowed_hosts=allowed_hosts, trusted_proxies=trusted_proxies)

@@ -25,8 +25,10 @@ from api.models import (
 from api.records import on_record
 from core.access import Caller, Role
 from core.audit import Records
+from core.fleet_query import ServerPage, ServerQuery
+from core.history import ServerHistory
 
-_OPEN_HERE: dict[str, Any] = {"security": [{}]}
+OPEN_HERE: dict[str, Any] = {"security": [{}]}
 """In the OpenAPI document: a token is possible, and on this machine not needed."""
 
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0
@@ -44,6 +46,11 @@ class Fleet(Protocol):
     def groups(self) -> Sequence[str]: ...
     def brief(self, name: str) -> dict[str, Any] | None: ...
     def detail(self, name: str) -> dict[str, Any] | None: ...
+    def row(self, name: str) -> dict[str, Any] | None: ...
+    def full(self, name: str) -> dict[str, Any] | None: ...
+    def select(self, query: ServerQuery) -> ServerPage: ...
+    def history(self, name: str, *, cursor: str, events: int) -> ServerHistory: ...
+    def polled_since(self, at: float) -> int: ...
     def counts(self) -> dict[str, int]: ...
     def polled_at(self) -> float | None: ...
     def submission(self, name: str) -> tuple[bool, float | None, float] | None: ...
@@ -60,13 +67,13 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
     looks = Depends(gate.needs(Role.VIEWER, open_here=True))
     acts = Depends(gate.needs(Role.OPERATOR))
 
-    @router.get("/api/status", openapi_extra=_OPEN_HERE, summary="缓存状态 · The servers, from memory")
+    @router.get("/api/status", openapi_extra=OPEN_HERE, summary="缓存状态 · The servers, from memory")
     def status(caller: Caller = looks) -> Status:
         """缓存状态 · Each server's state, from memory."""
         records.read(caller, "fleet.status")
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status", openapi_extra=_OPEN_HERE, summary="详细状态 · Each server and warm-up set")
+    @router.get("/api/detailed_status", openapi_extra=OPEN_HERE, summary="详细状态 · Each server and warm-up set")
     def detailed_status(caller: Caller = looks) -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         records.read(caller, "fleet.status")
@@ -87,7 +94,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         return Health(status="stale" if stale else "ok", **age)
 
     @router.get(
-        "/api/submission_status", openapi_extra=_OPEN_HERE, summary="提交状态 · Whether a warm-up is being submitted"
+        "/api/submission_status", openapi_extra=OPEN_HERE, summary="提交状态 · Whether a warm-up is being submitted"
     )
     def submission_status(caller: Caller = looks) -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
@@ -118,7 +125,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
     @router.post("/check/{which:path}", summary="检测一台 · Poll one server now")
     async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10, caller: Caller = acts) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         async with on_record(records, caller, "fleet.check", name, {}):
             return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
@@ -131,7 +138,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         caller: Caller = acts,
     ) -> Accepted:
         """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         detail = fleet.detail(name)
         if detail is None:
             raise _no_such_server(which)
@@ -186,7 +193,8 @@ def _briefs(fleet: Fleet, names: Sequence[str]) -> list[ServerStatus]:
     return [ServerStatus(**brief) for name in names if (brief := fleet.brief(name)) is not None]
 
 
-def _find(fleet: Fleet, which: str) -> str:
+def find_server(fleet: Fleet, which: str) -> str:
+    """Given an index, a name or an address in any spelling, return the server's name; 404 where there is none."""
     names = fleet.names()
     if which.isdecimal() and len(which) < 10:
         if int(which) < len(names):
@@ -201,7 +209,7 @@ def _find(fleet: Fleet, which: str) -> str:
 
 
 def _server_or_group(fleet: Fleet, which: str) -> str:
-    return which if which in fleet.groups() else _find(fleet, which)
+    return which if which in fleet.groups() else find_server(fleet, which)
 
 
 def _no_such_server(which: str) -> HTTPException:

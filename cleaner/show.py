@@ -27,6 +27,14 @@ _REASONS = {
 }
 
 
+def reason_text(reason: str, *, chinese: bool) -> str:
+    """Given a reason's name as JSON and logs have it, return it in words; one that is none of ours stays as it is."""
+    try:
+        return _REASONS[Reason(reason)][chinese]
+    except (KeyError, ValueError):
+        return reason.replace("_", " ")
+
+
 def size_text(size_bytes: int) -> str:
     """Given bytes, return them for a person, in powers of 1000."""
     from rich.filesize import decimal
