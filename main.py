@@ -114,7 +114,7 @@ class Program:
         self._clean_task: asyncio.Task[None] | None = None
         self._began = read_clock()
         # What cannot be put on record is not deleted; the polls go on without it.
-        self._auditor = Auditor(LazyAuditLog(settings))
+        self._auditor = Auditor(LazyAuditLog(settings, patience_seconds=2.0))
         self._cleaning = self._new_cleaning()
 
     async def run(self, *, once: bool) -> int:

@@ -95,7 +95,9 @@ def heads_in(log: str) -> list[Head]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, and with which record; ``kind`` is changed, replaced, removed, misplaced, cut or rewritten."""
+    """What is wrong, and with which record; ``kind`` is changed, replaced, removed, misplaced, leftover, cut or
+    rewritten.
+    """
 
     kind: str
     seq: int
@@ -104,12 +106,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reading of the whole log has found. ``leftover`` are pruned records that a killed pruning left behind."""
+    """What a reading of the whole log has found; ``records`` are those behind the checkpoint."""
 
     records: int
     head: Head | None
     findings: tuple[Finding, ...] = ()
-    leftover: int = 0
 
     @property
     def ok(self) -> bool:
@@ -126,11 +127,14 @@ def verify(rows: Iterable[Row], checkpoint: Head | None, heads: Sequence[Head] =
     for head in heads:
         published.setdefault(head.seq, set()).add(head.hash)
     start = checkpoint or Head(0, GENESIS)
-    before, count, leftover = start, 0, 0
+    before, count = start, 0
     for row in rows:
         head = head_of(row)
         if head.seq <= start.seq and not count:
-            leftover += 1
+            # They could be anybody's: nothing ties them to what is left.
+            if not findings:
+                words = f"record {head.seq} stands before the checkpoint: a pruning was killed, or it was put in"
+                findings.append(Finding("leftover", head.seq, words))
             continue
         count += 1
         if len(findings) < MOST_FINDINGS:
@@ -139,7 +143,7 @@ def verify(rows: Iterable[Row], checkpoint: Head | None, heads: Sequence[Head] =
     if published and max(published) > before.seq:
         first, last = before.seq + 1, max(published)
         findings.append(Finding("cut", first, f"records {first} to {last} are missing at the end: they were cut off"))
-    return Verdict(count, before if count else None, tuple(findings[:MOST_FINDINGS]), leftover)
+    return Verdict(count, before if count else None, tuple(findings[:MOST_FINDINGS]))
 
 
 def _wrong_with(row: Row, before: Head, published: set[str]) -> list[Finding]:

@@ -24,6 +24,10 @@ def main(arguments: list[str]) -> int:
         settings = config.load(ROOT)
         if options.command == "worker":
             return _worker(options, settings)
+        if options.command == "audit":
+            from operations import audit_cli
+
+            return audit_cli.run(options, settings)
         return _command(options, settings)
     except ConfigError as error:
         print(error, file=sys.stderr)

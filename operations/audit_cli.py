@@ -16,7 +16,8 @@ from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, St
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
 from core.errors import StoreError
 from core.printable import printable
-from operations.auditing import open_audit_log
+from operations.auditing import Auditor, open_audit_log
+from operations.callers import command_caller
 
 EXIT_OK, EXIT_TROUBLE = 0, 1
 
@@ -68,9 +69,13 @@ def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = No
         if options.audit_command == "list":
             return _list(log, query, options, out)
         if options.output is None:
-            return _export(log, query, options.format, out)
-        with options.output.open("w", encoding="utf-8", newline="") as file:
-            return _export(log, query, options.format, file)
+            _export(log, query, options.format, out)
+        else:
+            with options.output.open("w", encoding="utf-8", newline="") as file:
+                _export(log, query, options.format, file)
+        # Afterwards: an export of everything is what it was asked for.
+        Auditor(log).read(command_caller(), "audit.export", options.format, vars(query))
+        return EXIT_OK
     finally:
         log.close()
 
@@ -84,10 +89,9 @@ def export_lines(records: Iterable[AuditRecord], form: str) -> Iterable[str]:
         yield from map(json_line, records)
 
 
-def _export(log: AuditLog, query: AuditQuery, form: str, out: TextIO) -> int:
+def _export(log: AuditLog, query: AuditQuery, form: str, out: TextIO) -> None:
     for line in export_lines(log.records(query), form):
         out.write(line)
-    return EXIT_OK
 
 
 def _list(log: AuditLog, query: AuditQuery, options: argparse.Namespace, out: TextIO) -> int:
@@ -127,7 +131,7 @@ def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out:
     if options.json:
         document = {
             "ok": verdict.ok, "records": verdict.records, "head": head, "checkpoint": checkpoint and checkpoint.seq,
-            "heads_compared": compared, "leftover": verdict.leftover,
+            "heads_compared": compared,
             "findings": [vars(each) for each in verdict.findings],
         }  # fmt: skip
         json.dump(document, out, ensure_ascii=False, indent=2)

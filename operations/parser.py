@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from core.listing import EntryType, Family, Sort
 from core.tasks import TaskState
+from operations.audit_cli import add_parser as add_audit
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _add_looks(commands)
     _add_acts(commands)
     _add_tasks(commands)
+    add_audit(commands)
     _add_worker(commands)
     return cli
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+from cleaner.show import reason_text, size_text
 from core.printable import printable
 
 
@@ -18,17 +19,14 @@ class Say:
     def __call__(self, english: str, chinese: str) -> str:
         return chinese if self._chinese else english
 
+    def reason(self, name: str) -> str:
+        """Return why an entry went or stayed, in words."""
+        return reason_text(name, chinese=self._chinese)
+
 
 STATES = {
     "queued": "排队中", "running": "执行中", "done": "已完成", "failed": "失败（死信）", "cancelled": "已取消",
 }  # fmt: skip
-
-
-def size_text(size_bytes: int) -> str:
-    """Given bytes, return them for a person, in powers of 1000."""
-    from rich.filesize import decimal
-
-    return str(decimal(size_bytes))
 
 
 def stats_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
@@ -128,7 +126,7 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
         f"({effect['deleted_files']:,} {say('files', '个文件')}), {size_text(effect['freed_bytes'])}\n"
     )
     for reason, tally in effect["reasons"].items():
-        out.write(f"    {tally.get('entries', 0):>9,}  {size_text(tally.get('bytes', 0)):>9}  {reason}\n")
+        out.write(f"    {tally.get('entries', 0):>9,}  {size_text(tally.get('bytes', 0)):>9}  {say.reason(reason)}\n")
     for title, trouble in ((say("skipped", "已跳过"), effect["skipped"]), (say("failed", "失败"), effect["failed"])):
         if trouble["total"]:
             out.write(f"    {title}: {trouble['total']:,}\n")

@@ -12,8 +12,9 @@ from core.errors import CacheKeeperError
 from operations.callers import local_user
 from store.issued_tokens import IssuedTokens
 
-_LOCAL_SECONDS = 300.0
-"""How long a command's own token lasts: as long as one request may take, and some."""
+_LOCAL_SECONDS = 30.0
+"""How long a command's own token lasts. It is judged as its request arrives; and where a stranger's program has taken
+the daemon's port, it gets nothing that is of use later."""
 
 
 def open_keys(settings: Settings) -> Keys:

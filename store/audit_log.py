@@ -37,7 +37,7 @@ _AUDIT: Versions = (
 )
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"
 _INSERT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-_FEW = 500
+_FEW = 2000
 
 
 class SqliteAuditLog:
@@ -108,7 +108,10 @@ class SqliteAuditLog:
         return parse_head(rows[0][0]) if rows else None
 
     def prune(self, before: float, now: float) -> int:
+        done = self.checkpoint()
         with self._transaction():
+            if done is not None:
+                self._connection.execute("DELETE FROM audit WHERE seq <= ?", (done.seq,))
             # Up to the first that is young enough, whatever the clock did behind it: what is left must be one chain.
             young = self._one("SELECT seq FROM audit WHERE at >= ? ORDER BY seq LIMIT 1", before)
             end = (2**63 - 1,) if young is None else young

@@ -43,7 +43,7 @@ class MongoAuditLog:
             database = self._client.get_default_database(_DATABASE)
             self._audit, self._heads = database[COLLECTION], database[f"{COLLECTION}_head"]
             # Each with _id behind it, so that a filtered page comes in order and is not sorted.
-            for name in ("actor", "action", "target", "outcome", "request_id", "intent_seq", "stage"):
+            for name in ("actor", "action", "target", "outcome", "request_id", "intent_seq", "stage", "at"):
                 self._audit.create_index([(name, 1), ("_id", 1)])
 
     def close(self) -> None:
@@ -120,7 +120,11 @@ class MongoAuditLog:
         return parse_head(found["target"]) if found else None
 
     def prune(self, before: float, now: float) -> int:
+        done = self.checkpoint()
         with self._talking():
+            if done is not None:
+                # What a pruning that was killed has left behind.
+                self._audit.delete_many({"_id": {"$lte": done.seq}})
             young = next(iter(self._audit.find({"at": {"$gte": before}}, {"_id": 1}).sort("_id", 1).limit(1)), None)
             old = {} if young is None else {"_id": {"$lt": young["_id"]}}
             last = next(iter(self._audit.find(old, {"hash": 1}).sort("_id", -1).limit(1)), None)

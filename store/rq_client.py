@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
 import redis
-from redis.backoff import ConstantBackoff, NoBackoff
+from redis.backoff import AbstractBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError, TimeoutError
 from redis.retry import Retry
 
@@ -19,7 +19,7 @@ from core.secret import Secret
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 300
 """How long a worker waits for a Redis that is being restarted before it gives up and ends."""
@@ -60,9 +60,24 @@ def quick_client(url: Secret) -> redis.Redis:
     return _client(url, ANSWER_SECONDS, Retry(NoBackoff(), 1))
 
 
-def patient_client(url: Secret) -> redis.Redis:
-    """Return a worker's client: it goes on through a restart of Redis, in the middle of whatever it does."""
-    return _client(url, ANSWER_SECONDS, Retry(ConstantBackoff(1.0), PATIENCE_SECONDS))
+def patient_client(url: Secret, is_over: Callable[[], bool]) -> redis.Redis:
+    """Return a worker's client: it goes on through a restart of Redis, in the middle of whatever it does.
+
+    Once ``is_over`` says so it waits no more.
+    """
+    return _client(url, ANSWER_SECONDS, Retry(_Patience(is_over), PATIENCE_SECONDS))
+
+
+class _Patience(AbstractBackoff):
+    """The pause before each further try of a command."""
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+
+    def compute(self, failures: int) -> float:  # noqa: ARG002
+        if self._is_over():
+            raise ConnectionError("told to end while Redis does not answer")
+        return 1.0
 
 
 def wait_until_it_answers(url: Secret, is_over: Callable[[], bool]) -> bool:
@@ -82,7 +97,7 @@ def wait_until_it_answers(url: Secret, is_over: Callable[[], bool]) -> bool:
                     with address.telling():
                         raise
                 if not told:
-                    _log.warning("Redis at %s does not answer yet: waiting", address.place)
+                    log.warning("Redis at %s does not answer yet: waiting", address.place)
                 told = True
             except RedisError:
                 with address.telling():

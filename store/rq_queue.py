@@ -190,7 +190,8 @@ class RqQueue:
             raise BadCursor(f"{cursor[:40]!r} is not a cursor of this list")
         wanted = f",{','.join(state.value for state in states)}," if states else ""
         with self._address.telling():
-            ids, counted = self._page(keys=[self._keys.all], args=[cursor, limit + 1, wanted, user, name, batch])
+            names = [self._keys.all, self._keys.batches + batch]
+            ids, counted = self._page(keys=names, args=[cursor, limit + 1, wanted, user, name, batch])
         counts = {state.value: 0 for state in TaskState}
         for state, count in zip(counted[::2], counted[1::2], strict=True):
             counts[state.decode()] = count

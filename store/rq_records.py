@@ -11,20 +11,27 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import redis
+from rq.defaults import RQ_KEY_PREFIX
 from rq.job import Job, JobStatus, Retry
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
-from core.errors import TaskError
+from core.errors import StoreError, TaskError
 from core.tasks import Priority, Progress, Task, TaskRequest, TaskState, remaining_seconds
 from store.rq_client import text_of
 from store.task_rows import json_text
 
+if RQ_KEY_PREFIX != "rq":
+    raise StoreError(
+        "RQ_KEY_PREFIX is set in the environment: unset it, QUEUE_PREFIX is what parts queues of one Redis"
+    )
+
 SERIALIZER = JSONSerializer
-FUNCTION = "store.rq_worker.run_task"
-"""What RQ believes that it calls; its arguments are the task's id alone."""
+FUNCTION = "operations.runner.run"
+"""What RQ shows as a job's function. Our worker needs no name from Redis to know what to call."""
 
 RANKS = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
@@ -78,7 +85,8 @@ class Keys:
 
     def rate_limit(self, queue: str, user: str) -> str:
         """Of a user on one queue: tasks that wait for a machine that is off must not hold up the others."""
-        return f"{self.prefix}{queue}:{user}"
+        # Quoted: the name of another key of RQ's must not come out of any user's name.
+        return f"{self.prefix}{queue}:{quote(user, safe='')}"
 
     def rq_queues(self, queues: tuple[str, ...]) -> list[str]:
         """Return what a worker of these queues listens to, the most urgent first."""

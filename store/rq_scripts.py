@@ -153,7 +153,7 @@ return {state, wait_for_slot(job, id)}
 """
 )
 
-# Newest first. KEYS: all
+# Newest first. KEYS: all, the tasks of the batch
 # ARGV: where to start, at most, states as ,a,b, (empty = all), user, name, batch
 # Returns the ids, and the count of each state among what the other filters match.
 PAGE = (
@@ -161,23 +161,29 @@ PAGE = (
     + """
 local counts, ids = {}, {}
 local limit = tonumber(ARGV[2])
-local start, from_start = '+', ARGV[1] == ''
-repeat
-  local chunk = redis.call('ZREVRANGEBYLEX', KEYS[1], start, '-', 'LIMIT', 0, 500)
+local function look_at(chunk)
   for _, id in ipairs(chunk) do
-    local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'ck_ending', 'ck_user', 'ck_name', 'ck_batch')
-    if f[1] and (ARGV[4] == '' or f[3] == ARGV[4]) and (ARGV[5] == '' or f[4] == ARGV[5])
-        and (ARGV[6] == '' or f[5] == ARGV[6]) then
+    local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'ck_ending', 'ck_user', 'ck_name')
+    if f[1] and (ARGV[4] == '' or f[3] == ARGV[4]) and (ARGV[5] == '' or f[4] == ARGV[5]) then
       local state = state_of(f[1], f[2])
       counts[state] = (counts[state] or 0) + 1
-      if #ids < limit and (from_start or id < ARGV[1])
+      if #ids < limit and (ARGV[1] == '' or id < ARGV[1])
           and (ARGV[3] == '' or string.find(ARGV[3], ',' .. state .. ',', 1, true)) then
         ids[#ids+1] = id
       end
     end
   end
-  start = chunk[500] and '(' .. chunk[500]
-until not start
+end
+if ARGV[6] ~= '' then
+  look_at(redis.call('SORT', KEYS[2], 'ALPHA', 'DESC'))
+else
+  local start = '+'
+  repeat
+    local chunk = redis.call('ZREVRANGEBYLEX', KEYS[1], start, '-', 'LIMIT', 0, 500)
+    look_at(chunk)
+    start = chunk[500] and '(' .. chunk[500]
+  until not start
+end
 local pairs_of_counts = {}
 for state, count in pairs(counts) do
   pairs_of_counts[#pairs_of_counts+1] = state

@@ -1,4 +1,7 @@
-"""What must be seen to from time to time in a queue of many machines; every worker has a thread that does it.
+"""What must be seen to from time to time in a queue of many machines; every worker has a process that does it.
+
+Not a thread: the worker forks for each task, and a child that is forked while a thread of its parent holds a lock
+waits for that lock for ever.
 
 1. Tasks whose time has come get in line.
 2. Tasks of workers of this machine that are surely dead go back at once, not when their heartbeat is missed.
@@ -10,23 +13,20 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 
 from rq.queue import Queue
 from rq.rate_limit import RateLimitRegistry
-from rq.registry import StartedJobRegistry, clean_registries
+from rq.registry import StartedJobRegistry
 from rq.worker_registration import clean_worker_registry
 
 from core.errors import StoreError
 from core.secret import Secret
-from core.tasks import TaskState
 from store.processes import Owner, is_gone
-from store.rq_client import Address, quick_client, texts_of
+from store.rq_client import Address, quick_client, text_of, texts_of
 from store.rq_job import TaskJob, note_death
-from store.rq_records import SERIALIZER, Keys, limit_sets, rq_list
+from store.rq_records import SERIALIZER, Keys, job_key, limit_sets, rq_list
 from store.rq_scripts import DUE, PREFER, PUT_BACK
 from store.rq_view import PROGRESS_SECONDS, Glance, View, glances
 
@@ -41,9 +41,9 @@ MISSED_SECONDS = 15.0
 
 _LOCK_MILLISECONDS = 15_000
 _SHARE = 20
-"""A round pauses so many times as long as it took: looking after the queue takes at most a twentieth of a core."""
+"""The view rests so many times as long as it took: showing the queue takes at most a twentieth of a core."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -63,50 +63,46 @@ class Upkeep:
         self._address, self._keys, self._name, self._clock = Address(url), keys, name, clock
         self._client = quick_client(url)
         self._pause_seconds, self._missed_seconds = pause_seconds, missed_seconds
-        self._maintenance_seconds, self._next_maintenance = maintenance_seconds, 0.0
+        self._maintenance_seconds, self._next_maintenance, self._next_view = maintenance_seconds, 0.0, 0.0
         self._view = View(self._client, keys)
         self._missing: dict[str, float] = {}
         self._due = self._client.register_script(DUE)
         self._prefer = self._client.register_script(PREFER)
         self._put_back = self._client.register_script(PUT_BACK)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="queue-upkeep", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=10)
-        self._client.close()
-
-    def _run(self) -> None:
-        pause, answers = 0.0, True
-        while not self._stopping.wait(max(pause, self._pause_seconds)):
-            began = time.monotonic()
+    def run(self) -> None:
+        """Go round for ever."""
+        answers = True
+        while True:
+            time.sleep(self._pause_seconds)
             try:
                 self.round()
                 if not answers:
-                    _log.info("Redis answers again place=%s", self._address.place)
+                    log.info("Redis answers again place=%s", self._address.place)
                 answers = True
             except StoreError as error:
                 if answers:
-                    _log.warning("queue waits: %s", error)
+                    log.warning("queue waits: %s", error)
                 answers = False
-            pause = _SHARE * (time.monotonic() - began) if answers else 0.0
+            except Exception:
+                # One bad record must not end the upkeep of the others.
+                log.exception("a round of the queue's upkeep failed")
 
     def round(self) -> None:
-        """Do everything once; raises StoreError."""
+        """Do what is due; raises StoreError."""
         with self._address.telling():
             self.let_due_in()
             self.free_dead()
-            if self._is_ours():
-                found = glances(self._client, self._keys)
-                if time.monotonic() >= self._next_maintenance:
-                    self.take_back_silent(found)
-                    self._next_maintenance = time.monotonic() + self._maintenance_seconds
-                self.put_back_lost(found)
-                self._view.show(self._prune(found), self._clock())
+            if not self._is_ours():
+                return
+            if time.monotonic() >= self._next_maintenance:
+                self.take_back_silent()
+                self.put_back_lost()
+                self._next_maintenance = time.monotonic() + self._maintenance_seconds
+            if time.monotonic() >= self._next_view:
+                began = time.monotonic()
+                self._view.show(self._prune(glances(self._client, self._keys)), self._clock())
+                self._next_view = time.monotonic() + _SHARE * (time.monotonic() - began)
 
     def _is_ours(self) -> bool:
         key = self._keys.upkeep
@@ -155,37 +151,55 @@ class Upkeep:
             pipe.delete(name, f"{name}:executions")
             pipe.execute()
         for queue in queues if executions else ():
-            registry = StartedJobRegistry(queue, self._client, job_class=TaskJob, serializer=SERIALIZER)
-            registry.cleanup(exception_handlers=[note_death])
-        _log.warning("worker died name=%s tasks=%d", name.removeprefix("rq:worker:"), len(executions))
+            self._registry(queue).cleanup(exception_handlers=[note_death])
+        log.warning("worker died name=%s tasks=%d", name.removeprefix("rq:worker:"), len(executions))
 
-    def take_back_silent(self, found: list[Glance]) -> None:
+    def take_back_silent(self) -> None:
         """Let RQ give the tasks of workers that say nothing any more to others, whatever machine they are of."""
         if self._client.info("server")["uptime_in_seconds"] <= self._missed_seconds:
             # After a restart of Redis every worker needs a moment to say that it lives.
             return
-        for origin in sorted({each.origin for each in found}):
-            queue = Queue(origin, connection=self._client, job_class=TaskJob, serializer=SERIALIZER)
-            clean_registries(queue, [note_death])
-            clean_worker_registry(queue)
+        for name in sorted(texts_of(self._client.smembers("rq:queues"))):
+            name = name.removeprefix("rq:queue:")
+            if name.startswith(self._keys.prefix):
+                self._registry(name).cleanup(exception_handlers=[note_death])
+                clean_worker_registry(Queue(name, connection=self._client, serializer=SERIALIZER))
+        for limit in self._limits():
+            limit.cleanup()
 
-    def put_back_lost(self, found: list[Glance]) -> int:
-        """Put back tasks that are in no list though they should be; return how many."""
-        queued: dict[str, list[str]] = defaultdict(list)
-        for each in found:
-            if each.status == "queued" and each.state is TaskState.QUEUED:
-                queued[each.origin].append(each.id)
-        missing: set[str] = set()
-        for origin, ids in queued.items():
-            listed = set(texts_of(self._client.lrange(rq_list(origin), 0, -1)))
-            missing |= set(ids) - listed
+    def put_back_lost(self) -> int:
+        """Put back tasks that are in no list though they should be; return how many.
+
+        Such a task holds a slot of its user: the rate limits know all that can be lost.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for limit in self._limits():
+                pipe.zrange(limit.allowed_key, 0, -1)
+            ids = [task_id for row in pipe.execute() for task_id in texts_of(row)]
+            for task_id in ids:
+                pipe.hmget(job_key(task_id), "status", "origin")
+            origins = [text_of(origin) if status == b"queued" else "" for status, origin in pipe.execute()]
+        listed = {
+            origin: set(texts_of(self._client.lrange(rq_list(origin), 0, -1))) for origin in set(origins) if origin
+        }
         now = time.monotonic()
-        self._missing = {task_id: self._missing.get(task_id, now) for task_id in missing}
+        self._missing = {
+            task_id: self._missing.get(task_id, now)
+            for task_id, origin in zip(ids, origins, strict=True)
+            if origin and task_id not in listed[origin]
+        }
         lost = [task_id for task_id, since in self._missing.items() if now - since >= self._missed_seconds]
         put_back = sum(int(self._put_back(args=[task_id])) for task_id in lost)
         if put_back:
-            _log.warning("tasks put back that nobody ran count=%d", put_back)
+            log.warning("tasks put back that nobody ran count=%d", put_back)
         return put_back
+
+    def _limits(self) -> list[RateLimitRegistry]:
+        limits = RateLimitRegistry.all(self._client)
+        return [limit for limit in limits if limit.key.startswith(self._keys.prefix)]
+
+    def _registry(self, queue: str) -> StartedJobRegistry:
+        return StartedJobRegistry(queue, self._client, job_class=TaskJob, serializer=SERIALIZER)
 
     def _prune(self, found: list[Glance]) -> list[Glance]:
         """Drop what ended long ago from the set of recent tasks; return the rest."""

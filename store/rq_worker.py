@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import redis
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.utils import now
@@ -48,7 +49,7 @@ PROGRESS_SECONDS = 0.2
 """Least time between two writes of how far a task is."""
 
 _PR_SET_PDEATHSIG = 1
-_log = logging.getLogger(__name__)
+log = logging.getLogger("worker")
 _asked_to_end = False
 
 
@@ -77,7 +78,7 @@ class TaskWorker(Worker):
         super().__init__(
             self._keys.rq_queues(tuple(queues)),
             name=f"{platform.node() or 'localhost'}-{self._owner.pid}-{secrets.token_hex(3)}",
-            connection=patient_client(url),
+            connection=patient_client(url, lambda: _asked_to_end),
             exception_handlers=[note_death],
             worker_ttl=WORKER_TTL_SECONDS,
             job_monitoring_interval=monitoring_seconds,
@@ -101,16 +102,35 @@ class TaskWorker(Worker):
         self._call_at_end = call_at_end
         # Inherited by each child, which so can be asked to end from its first moment on.
         signal.signal(signal.SIGUSR1, _ask_to_end)
-        self._upkeep.start()
+        self._start_upkeep()
         try:
             with self._address.telling():
                 self.work(logging_level="ERROR")
         finally:
-            self._upkeep.stop()
+            os.kill(self._upkeep_pid, signal.SIGKILL)
+            os.waitpid(self._upkeep_pid, 0)
         if not self._shutdown_requested_date:
             raise StoreError(
                 f"Redis at {self._address.place} does not answer for {PATIENCE_SECONDS} s: the worker ends"
             )
+
+    def _start_upkeep(self) -> None:
+        self._upkeep_pid = os.fork()
+        if self._upkeep_pid == 0:
+            try:
+                _die_with_parent(self._owner.pid)
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
+                self._upkeep.run()
+            finally:
+                os._exit(1)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        super().heartbeat(timeout, pipeline)
+        # Only the worker has it as a child; its own children send heartbeats, too.
+        if os.getpid() == self._owner.pid and os.waitpid(self._upkeep_pid, os.WNOHANG)[0]:
+            log.warning("the queue's upkeep ended: beginning it again")
+            self._start_upkeep()
 
     # -- RQ's worker, where we want it otherwise -------------------------------------------------------------
 
@@ -141,14 +161,28 @@ class TaskWorker(Worker):
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: object) -> None:  # noqa: ARG002
         how = f"signal {os.WTERMSIG(ret_val)}" if os.WIFSIGNALED(ret_val) else f"exit code {os.WEXITSTATUS(ret_val)}"
         note(job, f"its process ended by {how}; killed for its memory?")
-        _log.warning("task killed id=%s how=%r", job.id, how)
+        log.warning("task killed id=%s how=%r", job.id, how)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        try:
+            super().execute_job(job, queue)
+        except redis.RedisError:
+            if _asked_to_end:
+                raise StopRequested from None
+            raise
 
     def handle_warm_shutdown_request(self) -> None:
+        _ask_to_end()
         if self.horse_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGUSR1)
 
+    def set_shutdown_requested_date(self) -> None:
+        """Nobody reads it, and a signal's handler must not wait for Redis."""
+
     def teardown(self) -> None:
+        # To be told to end must end it, also while Redis is away.
+        self.connection = quick_client(self._url)
         with contextlib.suppress(redis.RedisError):
             super().teardown()  # type: ignore[no-untyped-call]
 
@@ -180,6 +214,7 @@ class TaskWorker(Worker):
             }
             ending["ck_progress"] = context.said(100.0)
         except TaskInterrupted:
+            log.info("Put back id=%s name=%s", task.id, task.name)
             connection.hincrby(key, "ck_attempts", -1)
             job.retries_left = (job.retries_left or 0) + 1
             raise
@@ -187,13 +222,14 @@ class TaskWorker(Worker):
             ending = {"ck_ending": "cancelled"}
         except Exception as error:
             said = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
-            _log.warning("Failed id=%s name=%s attempt=%d error=%s", task.id, task.name, task.attempts, said)
+            log.warning("Failed id=%s name=%s attempt=%d error=%s", task.id, task.name, task.attempts, said)
             note(job, said)
             if isinstance(error, TaskError):
                 job.retries_left = 0
             job.pause_seconds = retry_delay_seconds(task.attempts, self._retry_seconds)
             raise
         connection.hset(key, mapping={**ending, "ck_ended": repr(time.time())})
+        log.info("%s id=%s name=%s", str(ending["ck_ending"]).capitalize(), task.id, task.name)
 
 
 class _Context:
@@ -231,7 +267,7 @@ class _Context:
             raise TaskCancelled(f"task {self.task.id} has been cancelled")
 
 
-def _ask_to_end(_number: int, _frame: FrameType | None) -> None:
+def _ask_to_end(_number: int = 0, _frame: FrameType | None = None) -> None:
     global _asked_to_end
     _asked_to_end = True
 

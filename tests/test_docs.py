@@ -46,6 +46,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 NOT_IN_A_CHECKOUT = {
     ".env", ".venv", "fleet.toml", "daemon.pid", "daemon.log", "cache_cleaner.log", "resources/img", ".keep",
     "demo-data", "demo-data/", "IMAGE_CACHE_DIR/<month>/<task-id>/", "workflows/warmup.json", ".installed-requirements",
+    "api_keys.json",
 }  # fmt: skip
 
 

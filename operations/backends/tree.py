@@ -59,6 +59,7 @@ class TreeReader:
         root = open_root(real)
         try:
             self._device = os.fstat(root).st_dev
+            self._beat()
             yield from self._units(root, "", 1) if self._layout.unit_depth else self._files(root, "", 1)
             yield from self._flush()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -59,12 +60,17 @@ class Service:
     def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
-    def ask(self, path: str, method: str = "GET", *, role: Role | None = None, **headers: str) -> Answer:
-        """Send a request; with ``role`` it brings a token of that role."""
+    def ask(
+        self, path: str, method: str = "GET", *, role: Role | None = None, body: object = None, **headers: str
+    ) -> Answer:
+        """Send a request; with ``role`` it brings a token of that role, with ``body`` that as JSON."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if role is not None:
             named["Authorization"] = f"Bearer {self.token(role)}"
-        return ask(f"http://127.0.0.1:{self.port}{path}", method, named)
+        sent = None
+        if body is not None:
+            sent, named["Content-Type"] = json.dumps(body).encode(), "application/json"
+        return ask(f"http://127.0.0.1:{self.port}{path}", method, named, body=sent)
 
     def raw(
         self, request: bytes, *, to: str = "127.0.0.1", source: str | None = None, half_close: bool = False

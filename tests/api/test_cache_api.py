@@ -149,8 +149,20 @@ def test_a_cleanup_deletes_what_is_old_and_says_what_it_did(caches: Caches) -> N
     assert task["progress"]["percent"] in (None, 100) or task["progress"]["percent"] >= 99
 
 
+def test_a_cleanup_that_is_refused_deletes_nothing_and_says_why(caches: Caches) -> None:
+    caches.call("DELETE", "clear?target=previews&confirm=previews")
+    files = caches.fill("previews", *[30] * 20)
+    answer = caches.call("DELETE", "cleanup?days=7&target=previews")
+    document = answer.json()
+    assert (answer.status, document["success"]) == (200, False)
+    assert document["message"] == "部分目标未完成，原因见 effects"
+    assert "more than 90%" in document["data"]["effects"][0]["refused"]
+    assert all(file.exists() for file in files)
+    caches.call("DELETE", "clear?target=previews&confirm=previews")
+
+
 def test_what_takes_longer_than_the_wait_is_accepted_with_its_address(caches: Caches) -> None:
-    (old,) = caches.fill("previews", 30)
+    old, *_ = caches.fill("previews", 30, 1, 1)
     with stopped_worker(caches):
         answer = caches.call("DELETE", "cleanup?days=20&target=previews&wait=0.3")
         assert (answer.status, answer.json()["success"]) == (202, True)
@@ -344,7 +356,7 @@ def test_refusals_of_the_guard_have_the_same_shape(caches: Caches) -> None:
 
 
 def test_a_cleanup_is_on_record_from_the_wish_to_the_result_under_one_request_id(caches: Caches) -> None:
-    caches.fill("images", 40)
+    caches.fill("images", 40, 1, 1)
     answer = caches.call("DELETE", "cleanup?days=30&target=images", Role.OPERATOR)
     found = caches.get(f"/api/audit?request_id={answer.headers['x-request-id']}")["items"]
     story = [(each["action"], each["stage"], each["outcome"], each["channel"]) for each in reversed(found)]

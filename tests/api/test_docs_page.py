@@ -118,7 +118,9 @@ def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for _, path, operation in operations(document):
         open_here = path in ("/api/status", "/api/detailed_status", "/api/submission_status")
-        expected = [] if path == "/healthz" else [{name: []}, {}] if open_here else [{name: []}]
+        expected: list[dict[str, list[str]]] = (
+            [] if path == "/healthz" else [{name: []}, {}] if open_here else [{name: []}]
+        )
         assert operation.get("security", []) == expected, path
 
 

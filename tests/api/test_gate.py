@@ -34,7 +34,11 @@ def service(fake: FakeServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield service
 
 
-ACTING = ("/check/all", "/check/0", "/execute/0", "/api/pause/0", "/api/resume/0", "/check/99", "/check/0?wait=x")
+# Waited for, so that nothing of one test is under way in the next.
+ACTING = (
+    "/check/all?wait=20", "/check/0?wait=20", "/execute/0?wait=20", "/api/pause/0", "/api/resume/0", "/check/99",
+    "/check/0?wait=x",
+)  # fmt: skip
 LOOKING = ("/api/status", "/api/detailed_status", "/api/submission_status", "/status")
 
 
@@ -95,7 +99,7 @@ def test_a_pause_by_server_and_by_group_holds_until_it_is_resumed(service: Servi
 
 
 def test_what_is_done_through_the_api_is_on_record_with_its_request(service: Service) -> None:
-    answer = service.ask("/execute/first?force=true", "POST", role=Role.OPERATOR, User_Agent="x")
+    answer = service.ask("/execute/first?force=true&wait=20", "POST", role=Role.OPERATOR, User_Agent="x")
     intent, result = service.auditor.log.records(AuditQuery(request_id=answer.headers["x-request-id"]))
     assert (intent.stage, result.stage, result.outcome) == (Stage.INTENT, Stage.RESULT, AuditOutcome.SUCCESS)
     assert (intent.action, intent.target, intent.actor, intent.role) == (
@@ -152,7 +156,7 @@ def test_a_stranger_learns_nothing_about_what_a_route_takes(service: Service) ->
     port = free_port()
     web = WebThread(Guard(app, "127.0.0.1"), "127.0.0.1", port)
     assert web.start() == ""
-    other = Service(service.checker, service.loop, "127.0.0.1", port, service.tokens, service.auditor)
+    other = Service(service.settings, service.checker, service.loop, port, service.tokens, service.auditor)
 
     def sent(body: bytes, authorization: str = "") -> int:
         lines = [b"POST /wish/x HTTP/1.1", b"Host: 127.0.0.1", b"Content-Type: application/json", b"Connection: close",

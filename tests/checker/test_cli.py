@@ -13,7 +13,9 @@ from datetime import datetime
 import pytest
 
 from checker.cli import UsageError, moment, seconds_of
+from core.audit import AuditQuery, Stage
 from examples.fake_comfyui import FakeFleet
+from store.audit_log import SqliteAuditLog
 from tests.workspace import Workspace, wait_for, workspace_in
 
 KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
@@ -167,6 +169,13 @@ def test_a_pause_is_seen_by_the_daemon_and_ends_by_itself_or_when_told_to(runnin
     wait_for(lambda: state() == "paused")
     wait_for(lambda: state() == "loaded")
     assert "Nothing was paused" in running.run("resume", "all")
+    log = SqliteAuditLog(workspace.root / "audit.sqlite3")
+    pauses = [each for each in log.records(AuditQuery(action="fleet.pause")) if each.stage is Stage.RESULT]
+    log.close()
+    assert [(each.channel, each.target, each.parameters["for"]) for each in pauses[-2:]] == [
+        ("cli", "lab", None), ("cli", running.third, "2s"),
+    ]  # fmt: skip
+    assert all(each.actor.startswith("local:") for each in pauses)
 
 
 def test_why_tells_what_led_to_a_state_at_a_time(running: Place) -> None:

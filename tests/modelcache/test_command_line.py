@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from core.audit import AuditOutcome, AuditQuery
 from modelcache.lock import ModelLock
 from modelcache.parser import parser
 from modelcache.roots import CacheRoot
+from store.audit_log import SqliteAuditLog
 from tests.modelcache.fake_hub import FakeHub
 from tests.modelcache.models import NAME, REPO, safetensors, write
 from tests.modelcache.test_check import SMALL, managed
@@ -104,6 +106,22 @@ def test_clean_shows_all_matches_first_and_only_a_yes_deletes(workspace: Workspa
     assert (tmp_path / "cache" / "other").exists()
     assert run(workspace, "clean", "--force").returncode == 0
     assert not (tmp_path / "cache" / "other").exists()
+
+
+def test_a_deletion_is_on_record_and_does_not_begin_without_one(workspace: Workspace, tmp_path: Path) -> None:
+    managed(tmp_path / "cache")
+    (workspace.root / "audit.sqlite3").mkdir()
+    refused = run(workspace, "clean", "flux", "--force")
+    assert refused.returncode == 1
+    assert "cannot be put on record" in refused.stderr
+    assert (tmp_path / "cache" / NAME).exists()
+    (workspace.root / "audit.sqlite3").rmdir()
+    assert run(workspace, "clean", "flux", "--force").returncode == 0
+    log = SqliteAuditLog(workspace.root / "audit.sqlite3")
+    intent, result = log.records(AuditQuery())
+    log.close()
+    assert (intent.action, intent.target, intent.parameters["models"]) == ("model.clean", "flux", [NAME])
+    assert (result.outcome, result.effect["models"]) == (AuditOutcome.SUCCESS, 1)
 
 
 def test_force_never_passes_over_a_lock_or_a_pin(workspace: Workspace, tmp_path: Path) -> None:

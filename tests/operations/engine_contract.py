@@ -329,16 +329,17 @@ class EngineContract:
     # -- faults ----------------------------------------------------------------------------------------------
 
     def test_a_killed_workers_task_is_taken_over(self, kit: EngineKit, engine: TaskEngine, tmp_path: Path) -> None:
-        notes = tmp_path / "notes"
+        begun, go = tmp_path / "begun", tmp_path / "go"
         first = kit.start_worker()
-        task = engine.submit(request("work", path=str(notes), seconds=1.0))
-        wait_for(lambda: lines(notes))
+        task = engine.submit(request("wait", begun=str(begun), go=str(go)))
+        wait_for(lambda: lines(begun))
         kit.start_worker()
         kit.kill(first)
-        wait_for(lambda: len(lines(notes)) >= 2, kit.takeover_seconds)
+        wait_for(lambda: len(lines(begun)) == 2, kit.takeover_seconds)
+        go.touch()
         ended = kit.wait_for_end(engine, task.id)
-        assert (ended.state, ended.attempts) == (TaskState.DONE, 2)
-        assert [line.split()[0] for line in lines(notes)] == ["begin", "begin", "end"]
+        assert (ended.state, ended.attempts, ended.result) == (TaskState.DONE, 2, "went")
+        assert len(lines(begun)) == 2
         wait_for(lambda: len(engine.workers()) == 1, kit.takeover_seconds)
 
     def test_a_task_that_kills_its_workers_is_put_aside_in_the_end(
@@ -373,18 +374,19 @@ class EngineContract:
     def test_a_worker_that_is_told_to_end_puts_its_task_back(
         self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
     ) -> None:
-        notes = tmp_path / "notes"
+        begun, go = tmp_path / "begun", tmp_path / "go"
         first = kit.start_worker()
-        task = engine.submit(request("work", path=str(notes), seconds=1.0, max_attempts=1))
-        wait_for(lambda: lines(notes))
+        task = engine.submit(request("wait", begun=str(begun), go=str(go), max_attempts=1))
+        wait_for(lambda: lines(begun))
         first.signal(signal.SIGTERM)
         assert first.wait(10) == 0, first.output()
         seen = kit_task(engine, task.id)
         assert (seen.state, seen.attempts) == (TaskState.QUEUED, 0), "being told to end costs no attempt"
         wait_for(lambda: not engine.workers())
+        go.touch()
         kit.start_worker()
         assert kit.wait_for_end(engine, task.id).state is TaskState.DONE
-        assert [line.split()[0] for line in lines(notes)] == ["begin", "begin", "end"]
+        assert len(lines(begun)) == 2
 
     def test_an_idle_worker_ends_at_once_when_its_leash_is_dropped(self, kit: EngineKit, engine: TaskEngine) -> None:
         worker = kit.start_worker(leash=True)

@@ -13,10 +13,12 @@ import pytest
 
 from core.audit import AuditLog, AuditOutcome, AuditQuery, Head, Stage
 from core.audit_chain import COLUMNS, hash_of, verify
-from core.errors import BadCursor
+from core.errors import BadCursor, StoreError
+from core.secret import Secret
+from store.mongo_audit import MongoAuditLog
 from tests.mongo_double import MongoDouble
 from tests.operations.audit_logs import MongoPlace, Place, SqlitePlace, judged, record
-from tests.workspace import SOURCE
+from tests.workspace import SOURCE, free_port
 
 
 class Forger:
@@ -238,6 +240,17 @@ def test_pruning_everything_leaves_the_checkpoint_and_pruning_again_nothing_more
     assert judged(log).ok
 
 
+def test_what_stands_before_the_checkpoint_is_told_and_goes_with_the_next_pruning(log: AuditLog, place: Place) -> None:
+    filled(log, 4)
+    second = place.row(2)
+    log.prune(before=1_700_000_003.0, now=1_700_000_009.0)
+    place.put(second)
+    assert kinds(log) == [("leftover", 2)]
+    assert log.prune(before=1_700_000_003.0, now=1_700_000_010.0) == 0
+    assert judged(log).ok
+    assert [each.seq for each in log.records(AuditQuery())] == [4, 5]
+
+
 def test_a_start_that_was_cut_without_a_checkpoint_is_no_pruning(log: AuditLog, place: Place) -> None:
     filled(log, 4)
     place.remove(1, 2)
@@ -259,6 +272,28 @@ def test_what_another_process_appends_is_seen(log: AuditLog, place: Place) -> No
     assert [each.seq for each in log.page(AuditQuery()).records] == [6, 5, 4, 3, 2, 1]
     assert judged(log).ok
     other.close()
+
+
+def test_a_mongodb_that_is_not_there_is_told_without_its_password() -> None:
+    url = Secret(f"mongodb://keeper:pa55word@127.0.0.1:{free_port()}/audit")
+    with pytest.raises(StoreError, match="audit log in MongoDB") as error:
+        MongoAuditLog(url, patience_seconds=0.2)
+    assert "pa55word" not in str(error.value)
+
+
+def test_a_mongodb_that_went_away_is_an_error_and_works_again_when_it_is_back() -> None:
+    double = MongoDouble()
+    double.start()
+    log = MongoAuditLog(Secret(double.client_url("audit")), patience_seconds=2)
+    log.append(record(1))
+    double.stop()
+    with pytest.raises(StoreError):
+        log.append(record(2))
+    double.start()
+    assert log.append(record(3)).seq == 2
+    assert judged(log).ok
+    log.close()
+    double.stop()
 
 
 APPEND = """

@@ -43,33 +43,41 @@ def test_an_idle_worker_is_woken_and_does_not_wait_for_its_next_look(kit: Engine
 
 
 def test_a_worker_that_is_stopped_loses_its_task_and_lives_on_when_it_goes_on(kit: EngineKit, tmp_path: Path) -> None:
-    engine, notes = kit.open(), tmp_path / "notes"
-    kit.worker_options = ("--lease", "1")
+    engine, begun, go = kit.open(), tmp_path / "begun", tmp_path / "go"
+    kit.worker_options = ("--lease", "0.5")
     stopped = kit.start_worker()
-    task = engine.submit(request("work", path=str(notes), seconds=1.5))
-    wait_for(lambda: lines(notes))
+    task = engine.submit(request("wait", begun=str(begun), go=str(go)))
+    wait_for(lambda: lines(begun))
     stopped.signal(signal.SIGSTOP)
     other = kit.start_worker()
-    wait_for(lambda: len(lines(notes)) == 2)
+    wait_for(lambda: kit_task(engine, task.id).attempts >= 2)
     stopped.signal(signal.SIGCONT)
+    # It hears that the task is no longer its own when it says how far it is.
+    stopped.wait_for_output("Put back")
+    assert kit_task(engine, task.id).state is TaskState.RUNNING
+    go.touch()
     ended = kit.wait_for_end(engine, task.id)
-    assert (ended.state, ended.attempts, ended.result) == (TaskState.DONE, 2, "worked")
-    assert lines(notes)[1:] == [f"begin {task.id} {other.pid}", f"end {task.id} {other.pid}"]
+    assert (ended.state, ended.result) == (TaskState.DONE, "went")
     wait_for(lambda: {worker.pid for worker in engine.workers()} == {stopped.pid, other.pid})
-    other.signal(signal.SIGTERM)
-    other.wait()
+    kit.kill(other)
     assert kit.wait_for_end(engine, engine.submit(request()).id).state is TaskState.DONE
 
 
-def test_a_task_that_never_says_how_far_it_is_keeps_its_lease(kit: EngineKit, tmp_path: Path) -> None:
-    engine, notes = kit.open(), tmp_path / "notes"
-    kit.worker_options = ("--lease", "0.4")
-    kit.start_worker()
-    task = engine.submit(request("deaf", path=str(notes), seconds=1.5))
-    wait_for(lambda: lines(notes))
-    kit.start_worker()
-    assert kit.wait_for_end(engine, task.id).attempts == 1
-    assert len(lines(notes)) == 1
+def test_a_task_that_never_says_how_far_it_is_keeps_its_lease(tmp_path: Path) -> None:
+    path, ending, go = tmp_path / "tasks.sqlite3", Ending(), threading.Event()
+    claims = TaskClaims(path, ["default"], per_user=1, lease_seconds=1)
+    worker = threading.Thread(target=LocalWorker(claims, Alarm(path, "here"), lambda *_: go.wait(30), ending).run)
+    with closing(TaskQueue(path)) as engine, closing(claims):
+        task = engine.submit(request())
+        worker.start()
+        wait_for(lambda: kit_task(engine, task.id).state is TaskState.RUNNING)
+        for _ in range(3):
+            before = [each.seen_at for each in engine.workers()]
+            wait_for(lambda before=before: [each.seen_at for each in engine.workers()] > before)  # type: ignore[misc]
+        go.set()
+        wait_for(lambda: kit_task(engine, task.id).state is TaskState.DONE)
+        ending.ask()
+        worker.join()
 
 
 def test_a_locked_file_delays_a_workers_note_and_loses_nothing(

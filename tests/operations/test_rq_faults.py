@@ -70,12 +70,12 @@ def test_no_task_is_lost_when_redis_is_killed_in_the_middle(
     wanted = [f"line {number}" for number in range(200)]
     engine.submit_batch([request("note", f"user-{n % 5}", path=str(notes), line=wanted[n]) for n in range(200)], "b")
     workers = [kit.start_worker() for _ in range(2)]
-    wait_for(lambda: len(lines(notes)) >= 50)
+    wait_for(lambda: len(lines(notes)) >= 50, 30)
     server.kill()
     with pytest.raises(StoreError):
         engine.tasks()
     server.start()
-    wait_for(lambda: engine.tasks(batch="b").counts["done"] == 200, 40)
+    wait_for(lambda: engine.tasks(batch="b").counts["done"] == 200, 90)
     ran = Counter(lines(notes))
     assert set(ran) == set(wanted)
     # What ran when Redis died, and what was being told to it, may run again; nothing else does.
@@ -96,6 +96,21 @@ def test_a_long_task_goes_on_while_redis_is_away(
     ended = kit.wait_for_end(engine, task.id)
     assert (ended.state, ended.attempts, ended.result) == (TaskState.DONE, 1, "worked")
     assert [line.split()[0] for line in lines(notes)] == ["begin", "end"]
+
+
+def test_an_idle_worker_ends_when_it_is_told_to_though_redis_is_away(
+    kit: EngineKit, engine: TaskEngine, server: RedisServer
+) -> None:
+    worker = kit.start_worker()
+    kit.wait_for_end(engine, engine.submit(request()).id)
+    server.kill()
+    try:
+        worker.wait_for_output("queue waits: Redis at")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(8) == 0, worker.output()
+        assert PASSWORD not in worker.output()
+    finally:
+        server.start()
 
 
 def test_without_redis_nothing_is_accepted_and_that_is_said_at_once(engine: TaskEngine, server: RedisServer) -> None:
@@ -127,7 +142,7 @@ def test_a_redis_that_says_nothing_costs_seconds_and_accepts_all_or_nothing(
     try:
         with pytest.raises(StoreError, match="does not answer"):
             engine.submit_batch([request("echo", value=1)] * 3, "b")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15
     finally:
         server.signal(signal.SIGCONT)
     assert len(engine.tasks(batch="b").tasks) in (0, 3)
@@ -148,29 +163,32 @@ def test_a_worker_that_died_on_another_machine_loses_its_task_after_three_heartb
     kit: EngineKit, engine: TaskEngine, client: redis.Redis, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    first = kit.start_worker()
-    task = engine.submit(request("work", path=str(notes), seconds=1.0))
+    workers = {str(worker.pid): worker for worker in (kit.start_worker(), kit.start_worker())}
+    task = engine.submit(request("work", path=str(notes), seconds=2.0))
     wait_for(lambda: lines(notes))
+    name = kit_task(engine, task.id).worker
     # From now on nobody here can tell by its PID whether it lives.
-    client.hset(f"rq:worker:{engine.workers()[0].name}", "ck_machine", "another")
-    kit.start_worker()
+    client.hset(f"rq:worker:{name}", "ck_machine", "another")
     killed_at = time.time()
-    kit.kill(first)
-    wait_for(lambda: len(lines(notes)) >= 2, 12)
+    kit.kill(workers[name.split("-")[-2]])
+    wait_for(lambda: len(lines(notes)) >= 2, 20)
     assert time.time() - killed_at > 1.5, "not before its heartbeats are missed"
     ended = kit.wait_for_end(engine, task.id)
     assert (ended.state, ended.attempts) == (TaskState.DONE, 2)
     assert [line.split()[0] for line in lines(notes)] == ["begin", "begin", "end"], "its child died with it"
 
 
-def test_a_killed_child_costs_one_attempt_and_its_worker_goes_on(
+def test_killed_children_cost_one_attempt_and_their_worker_goes_on(
     kit: EngineKit, engine: TaskEngine, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
     worker = kit.start_worker()
     task = engine.submit(request("work", path=str(notes), seconds=0.5))
     wait_for(lambda: lines(notes))
-    for child in psutil.Process(worker.pid).children():
+    # The one that runs the task, and the one that looks after the queue.
+    children = psutil.Process(worker.pid).children()
+    assert len(children) == 2
+    for child in children:
         child.kill()
     ended = kit.wait_for_end(engine, task.id)
     assert (ended.state, ended.attempts, ended.error) == (TaskState.DONE, 2, "")
