@@ -293,8 +293,9 @@ def test_the_readable_view_is_written_anew_whatever_becomes_of_it(
     for task_id in (running.id, *ids, third.id):
         assert kit.wait_for_end(engine, task_id).state is TaskState.DONE
     wait_for(lambda: all(key.endswith((":progress", ":tasks")) for key in keys(client) if ":engine:" not in key))
-    document = json.loads(client.get(f"cache-keeper:task:{ids[0]}:progress") or "")
-    assert (document["status"], document["progress"]) == ("done", 100)
+    name = f"cache-keeper:task:{ids[0]}:progress"
+    wait_for(lambda: client.type(name) == b"string" and json.loads(client.get(name) or "{}").get("status") == "done")
+    assert json.loads(client.get(name) or "")["progress"] == 100
 
 
 def test_the_view_costs_nothing_while_nothing_moves(kit: EngineKit, engine: TaskEngine, client: redis.Redis) -> None:
