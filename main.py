@@ -173,6 +173,8 @@ class Program:
         )  # fmt: skip
         web = WebThread(app, settings.host, settings.port)
         self._say_page(web.start())
+        # A day is long: a daemon that is restarted every day would never come to it.
+        self._in_thread(lambda: self._upkeep.prune(self._settings))
         self._in_thread(self._upkeep.publish_head)
         self._fill_timetable()
         self._start_cycle()
