@@ -74,6 +74,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     api_secret: Secret | None
+    api_token: Secret | None
     rate_limit_reads_per_minute: int
     rate_limit_writes_per_minute: int
     task_workers: int

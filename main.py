@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,7 +36,6 @@ from runtime.jobs import Timetable, local_seconds
 from runtime.limits import calm_collector, raise_open_files
 from runtime.logs import set_up
 from runtime.numbers import limits, policy
-from runtime.upkeep import Upkeep
 from runtime.web import WebThread
 from runtime.wishes import Wishes
 from store.journal import Journal
@@ -162,20 +162,12 @@ class Program:
         self._fleet = RunningFleet(self._checker, self._journal, loop, settings.check_interval_seconds)
         wishes = Wishes(self._journal, self._checker)
         # Here, not above: `--once` needs no web server and should not pay for its imports.
-        from api.app import create_app
-        from runtime.gate import open_gate
+        from runtime.operating import Operating
 
-        gate, tokens = open_gate(settings, self._auditor)
-        self._upkeep = Upkeep(self._auditor.log, tokens)
-        app = create_app(
-            self._fleet, gate, self._auditor, settings.host, allowed_hosts=settings.allowed_hosts,
-            trusted_proxies=settings.trusted_proxies,
-        )  # fmt: skip
-        web = WebThread(app, settings.host, settings.port)
+        self._operating = Operating(settings, self._fleet, self._auditor)
+        web = WebThread(self._operating.app, settings.host, settings.port)
         self._say_page(web.start())
-        # A day is long: a daemon that is restarted every day would never come to it.
-        self._in_thread(lambda: self._upkeep.prune(self._settings))
-        self._in_thread(self._upkeep.publish_head)
+        self._in_thread(self._operating.begin)
         self._fill_timetable()
         self._start_cycle()
         # Often enough for the supervisor, seldom enough to cost it nothing.
@@ -186,6 +178,9 @@ class Program:
             self._timetable.tick(local_seconds(), time.monotonic())
             wishes.look()
             self._start_cycle()
+            if not self._dry_run:
+                # What is queued is meant: a worker would do it.
+                self._operating.workers.tick(time.monotonic())
             if web.is_due():
                 self._say_page(web.start(), again=True)
             if self._reload_wanted:
@@ -202,9 +197,12 @@ class Program:
         for task in self._cycles:
             task.cancel()
         await asyncio.gather(*self._cycles, return_exceptions=True)
+        # All have been told to end after the entry in hand; the supervisor's patience is longer than ours.
+        grace = settings.stop_grace_seconds / 2
+        ends = [asyncio.create_task(asyncio.to_thread(self._operating.close, grace * 0.8))]
         if self._clean_task is not None:
-            # It has been told to end after the entry in hand; the supervisor's patience is longer than ours.
-            await asyncio.wait([self._clean_task], timeout=settings.stop_grace_seconds / 2)
+            ends.append(self._clean_task)
+        await asyncio.wait(ends, timeout=grace)
         return 0
 
     def _say_page(self, problem: str, *, again: bool = False) -> None:
@@ -223,8 +221,8 @@ class Program:
         table.clear()
         table.every(settings.check_interval_seconds, "poll", self._checker.all_due)
         table.every(3600, "forget", self._forget)
-        table.every(3600, "audit head", lambda: self._in_thread(self._upkeep.publish_head))
-        table.every(86400, "audit retention", lambda: self._in_thread(lambda: self._upkeep.prune(self._settings)))
+        for seconds, name, chore in self._operating.chores():
+            table.every(seconds, name, partial(self._in_thread, chore))
         if settings.clean_time is not None:
             table.daily(settings.clean_time, "daily clean", self._clean_if_due)
         # The stamp decides, not the timetable: a night that the daemon slept through or that lacks 02:30 is made up
@@ -302,6 +300,7 @@ class Program:
         self._cleaning = self._new_cleaning()
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
+        self._operating.take(new)
         self._fill_timetable()
         log.info("Reloaded: %d servers", len(new.servers))
 

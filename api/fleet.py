@@ -25,6 +25,11 @@ from api.models import (
 from api.records import on_record
 from core.access import Caller, Role
 from core.audit import Records
+from core.fleet_query import ServerPage, ServerQuery
+from core.history import ServerHistory
+
+OPEN_HERE: dict[str, Any] = {"security": [{}]}
+"""In the OpenAPI document: a token is possible, and on this machine not needed."""
 
 LONGEST_PAUSE_SECONDS = 3650 * 86400.0
 
@@ -41,6 +46,11 @@ class Fleet(Protocol):
     def groups(self) -> Sequence[str]: ...
     def brief(self, name: str) -> dict[str, Any] | None: ...
     def detail(self, name: str) -> dict[str, Any] | None: ...
+    def row(self, name: str) -> dict[str, Any] | None: ...
+    def full(self, name: str) -> dict[str, Any] | None: ...
+    def select(self, query: ServerQuery) -> ServerPage: ...
+    def history(self, name: str, *, cursor: str, events: int) -> ServerHistory: ...
+    def polled_since(self, at: float) -> int: ...
     def counts(self) -> dict[str, int]: ...
     def polled_at(self) -> float | None: ...
     def submission(self, name: str) -> tuple[bool, float | None, float] | None: ...
@@ -57,13 +67,13 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
     looks = Depends(gate.needs(Role.VIEWER, open_here=True))
     acts = Depends(gate.needs(Role.OPERATOR))
 
-    @router.get("/api/status")
+    @router.get("/api/status", openapi_extra=OPEN_HERE, summary="缓存状态 · The servers, from memory")
     def status(caller: Caller = looks) -> Status:
         """缓存状态 · Each server's state, from memory."""
         records.read(caller, "fleet.status")
         return Status(servers=_briefs(fleet, fleet.names()), counts=fleet.counts(), **_age(fleet))
 
-    @router.get("/api/detailed_status")
+    @router.get("/api/detailed_status", openapi_extra=OPEN_HERE, summary="详细状态 · Each server and warm-up set")
     def detailed_status(caller: Caller = looks) -> DetailedStatus:
         """详细状态 · Each server and warm-up set with reason, age, wanted and missing keys."""
         records.read(caller, "fleet.status")
@@ -74,7 +84,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
             **_age(fleet),
         )
 
-    @router.get("/healthz")
+    @router.get("/healthz", summary="存活检查 · Whether the fleet is being polled", responses={503: {"model": Health}})
     def healthz(response: Response) -> Health:
         """存活检查 · 200 while the fleet is being polled, 503 when the last poll is three intervals old."""
         age = _age(fleet)
@@ -83,7 +93,9 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
             response.status_code = 503
         return Health(status="stale" if stale else "ok", **age)
 
-    @router.get("/api/submission_status")
+    @router.get(
+        "/api/submission_status", openapi_extra=OPEN_HERE, summary="提交状态 · Whether a warm-up is being submitted"
+    )
     def submission_status(caller: Caller = looks) -> SubmissionStatus:
         """提交状态 · Whether a warm-up is being submitted, when the last was, when the next may be."""
         records.read(caller, "fleet.status")
@@ -104,20 +116,20 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         )
 
     # Before /check/{which}: "all" once was taken for an index and answered 422.
-    @router.post("/check/all")
+    @router.post("/check/all", summary="立即检测 · Poll every server now")
     async def check_all(wait: Annotated[float, Query(ge=0, le=60)] = 0, caller: Caller = acts) -> Accepted:
         """立即开始缓存检测 · Poll every server now; with ``wait`` answer when done or after that many seconds."""
         async with on_record(records, caller, "fleet.check", "all", {}):
             return await _carried_out(fleet, fleet.check(fleet.names()), fleet.names(), wait, "已开始缓存检测")
 
-    @router.post("/check/{which:path}")
+    @router.post("/check/{which:path}", summary="检测一台 · Poll one server now")
     async def check_one(which: str, wait: Annotated[float, Query(ge=0, le=60)] = 10, caller: Caller = acts) -> Accepted:
         """检测一台服务器 · Poll one server now, by its index, name or address."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         async with on_record(records, caller, "fleet.check", name, {}):
             return await _carried_out(fleet, fleet.check([name]), [name], wait, "已开始缓存检测")
 
-    @router.post("/execute/{which:path}")
+    @router.post("/execute/{which:path}", summary="执行缓存工作流 · Warm one server now")
     async def execute(
         which: str,
         set: Annotated[str | None, Query(max_length=200)] = None,
@@ -126,7 +138,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         caller: Caller = acts,
     ) -> Accepted:
         """执行缓存工作流 · Warm one server now, passing over back-off; with ``force`` even when it is loaded."""
-        name = _find(fleet, which)
+        name = find_server(fleet, which)
         detail = fleet.detail(name)
         if detail is None:
             raise _no_such_server(which)
@@ -136,7 +148,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         async with on_record(records, caller, "fleet.warm", name, {"set": set, "force": force}):
             return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
 
-    @router.post("/api/pause/{which:path}")
+    @router.post("/api/pause/{which:path}", summary="暂停 · Leave a server or a group alone")
     async def pause(
         which: str,
         seconds: Annotated[float | None, Query(gt=0, le=LONGEST_PAUSE_SECONDS)] = None,
@@ -149,7 +161,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
             await asyncio.wrap_future(fleet.pause(name, until))
         return Paused(success=True, message="已暂停", name=name, paused=True, until=iso(until))
 
-    @router.post("/api/resume/{which:path}")
+    @router.post("/api/resume/{which:path}", summary="恢复 · End a pause")
     async def resume(which: str, caller: Caller = acts) -> Paused:
         """恢复检测 · End the pause of a server or a group; one that was not paused is fine too."""
         name = _server_or_group(fleet, which)
@@ -181,7 +193,8 @@ def _briefs(fleet: Fleet, names: Sequence[str]) -> list[ServerStatus]:
     return [ServerStatus(**brief) for name in names if (brief := fleet.brief(name)) is not None]
 
 
-def _find(fleet: Fleet, which: str) -> str:
+def find_server(fleet: Fleet, which: str) -> str:
+    """Given an index, a name or an address in any spelling, return the server's name; 404 where there is none."""
     names = fleet.names()
     if which.isdecimal() and len(which) < 10:
         if int(which) < len(names):
@@ -196,7 +209,7 @@ def _find(fleet: Fleet, which: str) -> str:
 
 
 def _server_or_group(fleet: Fleet, which: str) -> str:
-    return which if which in fleet.groups() else _find(fleet, which)
+    return which if which in fleet.groups() else find_server(fleet, which)
 
 
 def _no_such_server(which: str) -> HTTPException:

@@ -7,12 +7,14 @@ without a token's header is nobody's. Who may do what is the gate's business (ap
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from fastapi import Request
+
+from api.errors import error_answer
 from api.gate import SAFE_METHODS, Origin
 from core.addresses import FORWARDING_HEADERS, TrustedProxies, is_loopback, name_in
 
@@ -55,20 +57,14 @@ class Guard:
             return
         origin = self._origin(scope)
         headers = (*_HEADERS, (b"x-request-id", origin.request_id.encode()))
-        refusal = self._refusal(scope)
-        if refusal:
-            status, words = refusal
-            body = json.dumps({"detail": words}).encode()
-            own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            if status == 413:
-                # The body is still coming, and nobody reads it.
-                own.append((b"connection", b"close"))
-            await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
-            await send({"type": "http.response.body", "body": body})
-            return
         # What Starlette shows as request.state.
         scope = {**scope, "state": {**scope.get("state", {}), "origin": origin}}
-        if scope["method"] == "HEAD":
+        app, refusal = self._app, self._refusal(scope)
+        if refusal:
+            status, words = refusal
+            # With 413 the body is still coming, and nobody reads it.
+            app = error_answer(Request(scope), status, words, headers={"Connection": "close"} if status == 413 else {})
+        elif scope["method"] == "HEAD":
             # FastAPI knows no HEAD for its GET routes. The server sees its own scope, and leaves the body out.
             scope["method"] = "GET"
 
@@ -77,7 +73,7 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await app(scope, receive, send_with_headers)
 
     def _origin(self, scope: Scope) -> Origin:
         peer = (scope.get("client") or ("",))[0]

@@ -20,8 +20,12 @@ TARGETS = {
     "/api/status": "< 200 ms at 1,000",
     "/api/detailed_status": "< 200 ms at 1,000",
     "/api/submission_status": "",
+    "/api/servers": "< 200 ms at 1,000",
+    "/api/servers?page_size=1000": "< 200 ms at 1,000",
+    "/api/servers?q=127.0.0.1&sort=-age": "< 200 ms at 1,000",
+    "/api/servers/0": "",
     "/status": "< 300 ms at 1,000",
-    "/status?fragment=true": "",
+    "/status/0": "",
 }
 
 

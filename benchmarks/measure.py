@@ -27,6 +27,7 @@ class Running:
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid, self._port = pid, port
+        self.base = f"http://127.0.0.1:{port}"
 
     def cpu_seconds(self) -> float:
         """Processor time of all its threads, those that have ended excepted; from the scheduler's nanoseconds."""

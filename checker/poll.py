@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from checker.books import Books
@@ -277,9 +277,12 @@ class Checker:
 
     # -- report ------------------------------------------------------------------------------------------
 
-    def _report(self, track: ServerTrack, observations: Iterable[Observation]) -> None:
+    def _report(self, track: ServerTrack, observations: Collection[Observation]) -> None:
         """Leave the track ready for its readers and its next poll."""
         self._places.settle(track)
+        answered = all(observed.reach in (Reach.OK, Reach.BAD_ANSWER) for observed in observations)
+        track.latencies.add(track.latency_seconds if answered else None)
+        track.strip.mark(track.state, time.time())
         away = any(observed.reach is Reach.UNREACHABLE for observed in observations)
         track.away = track.away + 1 if away else 0
         group = track.server.group
@@ -306,6 +309,7 @@ class Checker:
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
             self._books.record(track, each, before, now)
+        track.strip.mark(track.state, time.time())
         self._places.leave(track.server.name)
         self._poll_again(track, None, now)
 

@@ -25,6 +25,7 @@ from core.model import (
     State,
     Submission,
 )
+from core.recent import CELL_SECONDS, RANKS, STRIP_CELLS, Latencies, Strip
 from core.workflow import Key
 
 log = logging.getLogger("checker")
@@ -47,6 +48,7 @@ class Journal(Protocol):
     def run_seconds(self) -> dict[tuple[str, str], tuple[float, ...]]: ...
     def states(self) -> dict[tuple[str, str], tuple[State, str, str, float]]: ...
     def pauses(self, now: float) -> dict[str, Pause]: ...
+    def state_changes(self, since: float) -> list[tuple[float, str, str, State, State]]: ...
     def forget_before(self, at: float) -> int: ...
 
 
@@ -102,6 +104,13 @@ class ServerTrack:
     away: int = 0
     in_flight: bool = False
     paused: Pause | None = None
+    strip: Strip = field(default_factory=Strip)
+    latencies: Latencies = field(default_factory=Latencies)
+
+    @property
+    def state(self) -> State:
+        """The state that most needs a person's eye, of all its sets."""
+        return worst(each.memory.state for each in self.sets)
 
     @property
     def open_set(self) -> SetTrack | None:
@@ -112,6 +121,11 @@ class ServerTrack:
 def new_track(server: Server, client: ServerClient, policy: Policy) -> ServerTrack:
     """Given a server and the fleet-wide numbers, return its track with one policy a set."""
     return ServerTrack(server, client, [SetTrack(warmup, policy_for(warmup, policy)) for warmup in server.sets])
+
+
+def worst(states: Iterable[State]) -> State:
+    """Return the state that most needs a person's eye; UNKNOWN of none."""
+    return min(states, key=RANKS.__getitem__, default=State.UNKNOWN)
 
 
 def policy_for(warmup: WarmupSet, policy: Policy) -> Policy:
@@ -130,6 +144,7 @@ def carry_over(before: ServerTrack, after: ServerTrack) -> None:
     """Keep what is known of a server and of those of its sets that a new configuration still has."""
     after.offers, after.next_poll_at, after.away = before.offers, 0.0, before.away
     after.polled_at, after.polls_total, after.queue_length = before.polled_at, before.polls_total, before.queue_length
+    after.strip, after.latencies, after.latency_seconds = before.strip, before.latencies, before.latency_seconds
     known = {each.warmup.name: each for each in before.sets}
     for each in after.sets:
         earlier = known.get(each.warmup.name)
@@ -150,9 +165,11 @@ def restore(tracks: Iterable[ServerTrack], journal: Journal, now: float, wall: f
     try:
         states, good, runs = journal.states(), journal.last_verified(), journal.run_seconds()
         opened = {each.server: each for each in journal.open_submissions()}
+        day = journal.state_changes(wall - STRIP_CELLS * CELL_SECONDS)
     except StoreError as error:
         log.warning("starting without memory: %s", error)
         return
+    tracks = list(tracks)
     for track in tracks:
         for each in track.sets:
             mark = (track.server.name, each.warmup.name)
@@ -172,3 +189,25 @@ def restore(tracks: Iterable[ServerTrack], journal: Journal, now: float, wall: f
                 posted_at = now - max(wall - found.posted_at, 0.0)
                 memory = replace(memory, submission=Submission(found.prompt_id, found.key, posted_at, found.confirmed))
             each.memory = memory
+    _restore_strips(tracks, day, wall)
+
+
+def _restore_strips(
+    tracks: Iterable[ServerTrack], day: Iterable[tuple[float, str, str, State, State]], wall: float
+) -> None:
+    """Draw the strips of the last day anew. While the daemon was down they show what was known before."""
+    changes: dict[str, list[tuple[float, str, State, State]]] = {}
+    for at, server, set_name, before, after in day:
+        changes.setdefault(server, []).append((at, set_name, before, after))
+    for track in tracks:
+        # A set without a change in all that time is what it was before; the others were what they changed from.
+        states = {each.warmup.name: each.memory.state for each in track.sets}
+        own = [change for change in changes.get(track.server.name, ()) if change[1] in states]
+        for _, set_name, before, _ in reversed(own):
+            states[set_name] = before
+        # Before its first poll nothing is known of a set, which is not the state that a bad answer leads to.
+        polled: dict[str, State] = {name: state for name, state in states.items() if state is not State.UNKNOWN}
+        track.strip.mark(worst(polled.values()) if polled else None, wall - STRIP_CELLS * CELL_SECONDS)
+        for at, set_name, _, after in own:
+            polled[set_name] = after
+            track.strip.mark(worst(polled.values()), at)

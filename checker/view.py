@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from checker.tracks import ServerTrack, SetTrack
 from core.model import State, chinese_status
+from core.recent import WORST_FIRST
 
-_WORST_FIRST = (
-    State.FAILED,
-    State.UNREACHABLE,
-    State.UNKNOWN,
-    State.BUSY,
-    State.NEEDS_SUBMISSION,
-    State.QUEUED,
-    State.WARMING,
-    State.AUTO_EXECUTING,
-    State.PAUSED,
-    State.LOADED,
-)
-_RANKS = {state: rank for rank, state in enumerate(_WORST_FIRST)}
 _IN_PROGRESS = frozenset({State.QUEUED, State.WARMING, State.AUTO_EXECUTING})
-
-
-def worst(states: Iterable[State]) -> State:
-    """Return the state that most needs a person's eye; UNKNOWN of none."""
-    return min(states, key=_RANKS.__getitem__, default=State.UNKNOWN)
-
-
-def server_state(track: ServerTrack) -> State:
-    return worst(each.memory.state for each in track.sets)
 
 
 def brief(track: ServerTrack) -> dict[str, Any]:
     """Return the users' four fields for a server, and ``state``, which no language changes."""
-    state = server_state(track)
+    state = track.state
     return {
         "server": track.server.url,
         "name": track.server.name,
@@ -85,10 +65,42 @@ def _set_detail(each: SetTrack, now: float) -> dict[str, Any]:
     }
 
 
+def row(track: ServerTrack, now: float, wall: float) -> dict[str, Any]:
+    """Return a server as the fleet's page and its JSON show it: ``detail``, its pause and its last 24 hours.
+
+    Each stretch of ``last_24_hours`` is the worst state in so many half hours, oldest first; ``state`` is None
+    where nothing is known. ``now`` is monotonic, ``wall`` UTC seconds.
+    """
+    pause = track.paused
+    return {
+        **detail(track, now),
+        "paused": {"name": pause.name, "until": pause.until} if pause is not None else None,
+        "last_24_hours": [
+            {"state": each.state.value if each.state else None, "begins_at": each.begins_at, "cells": each.cells}
+            for each in track.strip.stretches(wall)
+        ],
+    }
+
+
+def full(track: ServerTrack, now: float, wall: float) -> dict[str, Any]:
+    """Return a server as its own page shows it: ``row``, the last polls' latencies, and what was decided last.
+
+    A latency is in seconds, None for a poll without an answer; oldest first.
+    """
+    shown = row(track, now, wall)
+    for each, described in zip(track.sets, shown["sets"], strict=True):
+        runs = each.memory.past_run_seconds
+        described["action"] = each.decision.action.value
+        described["usual_run_seconds"] = statistics.median(runs) if runs else None
+        described["last_failure"] = each.memory.last_failure
+        described["workflow"] = bool(each.warmup.graph)
+    return {**shown, "latencies": track.latencies.values(), "polls_total": track.polls_total}
+
+
 def counts(tracks: Iterable[ServerTrack]) -> dict[str, int]:
     """Return how many servers are in each state, states without a server left out."""
-    found = Counter(server_state(track) for track in tracks)
-    return {state.value: found[state] for state in _WORST_FIRST if found[state]}
+    found = Counter(track.state for track in tracks)
+    return {state.value: found[state] for state in WORST_FIRST if found[state]}
 
 
 def submission(track: ServerTrack, now: float) -> tuple[bool, float | None, float]:

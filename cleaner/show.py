@@ -23,7 +23,16 @@ _REASONS = {
     Reason.MAX_SIZE: ("over the size limit, oldest first", "超出容量上限，先删最旧的"),
     Reason.MIN_FREE: ("the disk is nearly full, oldest first", "磁盘空间不足，先删最旧的"),
     Reason.BEYOND_KEEP_LAST: ("beyond the newest that are kept", "超出保留的最新若干项"),
+    Reason.CLEARED: ("cleared as asked", "按要求清空"),
 }
+
+
+def reason_text(reason: str, *, chinese: bool) -> str:
+    """Given a reason's name as JSON and logs have it, return it in words; one that is none of ours stays as it is."""
+    try:
+        return _REASONS[Reason(reason)][chinese]
+    except (KeyError, ValueError):
+        return reason.replace("_", " ")
 
 
 def size_text(size_bytes: int) -> str:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     MAX_SIZE = "max_size"
     MIN_FREE = "min_free"
     BEYOND_KEEP_LAST = "beyond_keep_last"
+    CLEARED = "cleared"
 
 
 class Entry(NamedTuple):
@@ -77,6 +78,7 @@ DELETE_OLDER_THAN = Decision(True, Reason.OLDER_THAN)
 DELETE_MAX_SIZE = Decision(True, Reason.MAX_SIZE)
 DELETE_MIN_FREE = Decision(True, Reason.MIN_FREE)
 DELETE_BEYOND_KEEP_LAST = Decision(True, Reason.BEYOND_KEEP_LAST)
+DELETE_CLEARED = Decision(True, Reason.CLEARED)
 
 
 def age_time(newest_mtime: float, newest_ctime: float) -> float:

@@ -28,6 +28,7 @@
     ├── TaskError              a task could not be carried out, or not be changed as asked
     │   ├── TaskStateError       not possible in the task's present state; says which
     │   └── TaskCancelled        raised inside a task that somebody has cancelled
+    │       └── TaskInterrupted    raised inside a task whose worker is to end: it goes back to the queue
     ├── BackendError           a cache backend cannot be reached or used: which, why
     ├── NotFound               a target, task, server or model by that name does not exist; names those that do
     ├── BadRequest             an operation's argument is not usable: which, what is allowed
@@ -178,7 +179,10 @@ class BadCursor(StoreError):
 
 
 class TaskError(CacheKeeperError):
-    """A task could not be carried out, or not be changed as asked."""
+    """A task could not be carried out, or not be changed as asked.
+
+    Raised inside a task it is final: no further attempt would help. Any other exception uses up one attempt.
+    """
 
 
 class TaskStateError(TaskError):
@@ -187,6 +191,10 @@ class TaskStateError(TaskError):
 
 class TaskCancelled(TaskError):
     """Somebody has cancelled the task that is running; raised inside it so that it ends soon."""
+
+
+class TaskInterrupted(TaskCancelled):
+    """The worker is to end, or has lost the task to another; the task will be run again, from its beginning."""
 
 
 class BackendError(CacheKeeperError):

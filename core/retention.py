@@ -21,6 +21,7 @@ from functools import cached_property
 
 from core.entries import (
     DELETE_BEYOND_KEEP_LAST,
+    DELETE_CLEARED,
     DELETE_MAX_SIZE,
     DELETE_MIN_FREE,
     DELETE_OLDER_THAN,
@@ -75,6 +76,7 @@ class RetentionPolicy:
     the same). Nothing modified within ``grace_seconds`` goes, as it may still be written; nor what came here
     within ``arrival_grace_seconds`` with old times of its own (tar, cp -p), for those who restore backups into a
     target. ``pinned`` has shell patterns; ``keep_file`` is the name of a file that protects the unit it is in.
+    ``everything`` takes all that is not pinned or in use, whatever times it has: for somebody who clears a target.
     """
 
     older_than_seconds: float | None = None
@@ -86,12 +88,14 @@ class RetentionPolicy:
     keep_file: str = ".keep"
     grace_seconds: float = HOUR_SECONDS
     arrival_grace_seconds: float = 0.0
+    everything: bool = False
 
     @property
     def deletes_nothing(self) -> bool:
         """An empty policy, or one that only protects, deletes nothing."""
         return (
-            self.older_than_seconds is None
+            not self.everything
+            and self.older_than_seconds is None
             and not self.keep_last
             and self.max_size_bytes is None
             and self.min_free is None
@@ -161,6 +165,8 @@ class Rules:
         """Nothing with a part modified at or after this time can expire, so nothing more of it need be read."""
         if self.policy.deletes_nothing:
             return -math.inf
+        if self.policy.everything:
+            return math.inf
         expires_before = self.cutoff
         if self.policy.needs_survey:
             last_key = max(self.max_size_before_key, self.min_free_before_key)
@@ -196,6 +202,8 @@ class Rules:
         protected = self._protection.of(entry)
         if protected is not None:
             return protected
+        if self.policy.everything:
+            return DELETE_CLEARED
         key = 0.0
         if self._needs_survey:
             key = order_key(entry.name, entry.modified)
@@ -224,6 +232,7 @@ class Protection:
         self._policy = policy
         self._nothing_goes = policy.deletes_nothing
         self._pinned = bool(policy.pinned)
+        self._everything = policy.everything
         self._future_from = now + FUTURE_SLACK_SECONDS
         self._recent_from = now - policy.grace_seconds
         self._young_from = math.inf if policy.older_than_seconds is None else now - policy.older_than_seconds
@@ -236,6 +245,8 @@ class Protection:
             return KEEP_KEEP_FILE
         if self._pinned and self._policy.pins(entry.name):
             return KEEP_PINNED
+        if self._everything:
+            return None
         modified = entry.modified
         if modified > self._future_from:
             return KEEP_FUTURE_TIME

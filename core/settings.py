@@ -273,6 +273,9 @@ KEYS: tuple[Key, ...] = (
         "address; empty = one is generated into CACHE_DIR/api_keys.json (0600).",
         "签发 API 令牌的密钥，至少 32 字节（更换时写 新密钥,旧密钥）；HOST 不是本机回环地址时必填；"
         "留空 = 自动生成到 CACHE_DIR/api_keys.json（权限 0600）。"),
+    Key("API_TOKEN", optional(Secret), "",
+        "Token that commands send with --url; better in the environment than in this file.",
+        "命令使用 --url 时发送的令牌；建议放在环境变量中。"),
     Key("RATE_LIMIT_READS_PER_MINUTE", number(1, 1e6, whole=True), "1200",
         "API requests that only read, a minute and caller.", "每个调用者每分钟的只读 API 请求上限。"),
     Key("RATE_LIMIT_WRITES_PER_MINUTE", number(1, 1e6, whole=True), "60",

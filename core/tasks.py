@@ -3,7 +3,7 @@
     queued ──► running ──► done
       ▲           │ ├────► failed      dead letter: its attempts are used up; ``retry`` queues it again
       │           │ └────► cancelled   asked for while it ran; a queued task is cancelled at once
-      └───────────┘ failed once with attempts left, or its worker died
+      └───────────┘ failed once with attempts left, its worker died, or its worker was told to end
 
 Delivery is *at least once*: a worker may be killed after the work and before the note of it, so every task is safe
 to run twice. Times are seconds since 1970 UTC.
@@ -20,6 +20,13 @@ Json = Any
 """Whatever ``json.dumps`` takes."""
 
 DEFAULT_QUEUE = "default"
+
+HOST_QUEUE_PREFIX = "host:"
+
+RETRY_SECONDS = 1.0
+"""Pause before a task's second attempt; it doubles with each further one."""
+
+MAX_RETRY_SECONDS = 300.0
 
 
 class TaskState(StrEnum):
@@ -125,6 +132,70 @@ class TaskPage:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Tasks that were queued together, as one: ``counts`` by state, ``percent`` 0–100 of them all."""
+
+    id: str
+    counts: Mapping[str, int]
+    percent: float
+    task_ids: tuple[str, ...]
+
+    @property
+    def is_over(self) -> bool:
+        return all(TaskState(state).is_over for state, count in self.counts.items() if count)
+
+
+def host_queue(name: str) -> str:
+    """Return the queue of the one machine called ``name``."""
+    return f"{HOST_QUEUE_PREFIX}{name}"
+
+
+def retry_delay_seconds(attempts: int, first_seconds: float = RETRY_SECONDS) -> float:
+    """Return the pause after so many failed attempts: 1, 2, 4 … times the first, up to the most."""
+    return float(min(first_seconds * 2.0 ** min(max(attempts - 1, 0), 30), MAX_RETRY_SECONDS))
+
+
+def remaining_seconds(percent: float | None, elapsed_seconds: float) -> float | None:
+    """Return how long the rest takes at the pace so far, None while there is no pace to go by."""
+    if not percent:
+        return None
+    return elapsed_seconds * (100 - percent) / percent
+
+
+def batch_of(batch: str, tasks: Sequence[tuple[str, TaskState, float | None]]) -> Batch | None:
+    """Given (id, state, percent) of a batch's tasks, return the batch; None when there are none.
+
+    What is over counts whole, whether it went well or not: nothing more comes of it.
+    """
+    if not tasks:
+        return None
+    counts = {state.value: 0 for state in TaskState}
+    for _, state, _ in tasks:
+        counts[state.value] += 1
+    parts = [100.0 if state.is_over else percent or 0.0 for _, state, percent in tasks]
+    return Batch(batch, counts, sum(parts) / len(parts), tuple(task_id for task_id, _, _ in tasks))
+
+
+def progress_document(task: Task, steps: Sequence[str]) -> dict[str, Json]:
+    """Return what the guide's ``task:{id}:progress`` holds. ``steps`` are the steps so far, the present one last."""
+    last = "completed" if task.state is TaskState.DONE else task.state.value
+    return {
+        "task_id": task.id,
+        "status": task.state.value,
+        "progress": task.progress.percent,
+        "current_step": task.progress.step,
+        "message": task.progress.message or task.error,
+        "elapsed_time": round(task.progress.elapsed_seconds, 3),
+        "remaining_time": task.progress.remaining_seconds,
+        "steps": [
+            {"name": step, "status": "completed" if place < len(steps) else last}
+            for place, step in enumerate(steps, start=1)
+        ],
+        "updated_at": task.progress.updated_at,
+    }
+
+
 class TaskContext(Protocol):
     """What a running task has of its surroundings."""
 
@@ -132,11 +203,14 @@ class TaskContext(Protocol):
     def task(self) -> Task: ...
 
     def progress(self, percent: float | None, step: str = "", message: str = "") -> None:
-        """Say how far it is; cheap, so call it often. Raises TaskCancelled once somebody has cancelled it."""
+        """Say how far it is; cheap, so call it often.
+
+        Raises TaskCancelled once somebody has cancelled it, TaskInterrupted when the worker is to end: let it pass.
+        """
 
 
 Runner = Callable[[Task, TaskContext], Json]
-"""Runs one task and returns its result; whatever it raises fails the attempt."""
+"""Runs one task and returns its result; whatever it raises fails the attempt, a TaskError the task for good."""
 
 
 class TaskEngine(Protocol):
@@ -146,7 +220,7 @@ class TaskEngine(Protocol):
     """
 
     def submit(self, request: TaskRequest) -> Task:
-        """Queue a task; when this returns it is durable."""
+        """Queue a task; when this returns it is durable. Raises TaskError for arguments that are not JSON."""
 
     def submit_batch(self, requests: Sequence[TaskRequest], batch: str) -> tuple[Task, ...]:
         """Queue several tasks as one batch, all or none."""
@@ -163,7 +237,10 @@ class TaskEngine(Protocol):
         cursor: str = "",
         limit: int = 50,
     ) -> TaskPage:
-        """Return a page of what matches; an empty filter matches everything."""
+        """Return a page of what matches; an empty filter matches everything. Raises BadCursor.
+
+        ``counts`` has every state, and counts what the filters other than ``states`` match.
+        """
 
     def cancel(self, task_id: str) -> Task | None:
         """Cancel a queued task at once, ask a running one to stop; None when there is no such task."""
@@ -174,11 +251,18 @@ class TaskEngine(Protocol):
         Raises TaskStateError for one that is queued, running or done.
         """
 
+    def batch(self, batch: str) -> Batch | None:
+        """Return a batch with its one progress, None when no task of it is known."""
+
     def workers(self) -> tuple[WorkerInfo, ...]:
         """Return the workers with a live heartbeat."""
 
     def queue_key(self, key: str) -> Json:
-        """Return what the guide's key name holds (``global:pending`` …), None for a name that is none of them."""
+        """Return what the guide's key name holds, None for a name that is none of them or an unknown task.
+
+        ``global:pending`` and ``user:{id}:pending`` are lists of task ids, next first; ``user:{id}:processing`` and
+        ``batch:{id}:tasks`` are sets, given as sorted lists; ``task:{id}:progress`` is ``progress_document``.
+        """
 
     def forget_before(self, at: float) -> int:
         """Delete tasks that ended before ``at``; return how many."""

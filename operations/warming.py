@@ -84,5 +84,5 @@ def _until_settled(journal: Journal, wanted: dict[tuple[str, str], float], ctx: 
             return rows
         if len(under_way) != before:
             before, deadline = len(under_way), time.monotonic() + patience
-        ctx.progress(100 * (1 - len(under_way) / len(rows)), "warming", under_way[0]["server"])
+        ctx.progress(100 * (1 - len(under_way) / len(rows)), "warming", str(under_way[0]["server"]))
         time.sleep(_LOOK_SECONDS)

@@ -10,7 +10,11 @@ from typing import Any
 
 from checker import view
 from checker.poll import Checker
+from checker.select import select
+from core.fleet_query import ServerPage, ServerQuery
+from core.history import ServerHistory
 from core.model import Pause
+from store.history import History
 from store.journal import Journal
 
 
@@ -22,6 +26,7 @@ class RunningFleet:
     ) -> None:
         self._checker = checker
         self._journal = journal
+        self._history = History(journal.path)
         self._loop = loop
         self.check_interval_seconds = check_interval_seconds
 
@@ -38,6 +43,26 @@ class RunningFleet:
     def detail(self, name: str) -> dict[str, Any] | None:
         track = self._checker.tracks.get(name)
         return view.detail(track, time.monotonic()) if track is not None else None
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        track = self._checker.tracks.get(name)
+        return view.row(track, time.monotonic(), time.time()) if track is not None else None
+
+    def full(self, name: str) -> dict[str, Any] | None:
+        track = self._checker.tracks.get(name)
+        return view.full(track, time.monotonic(), time.time()) if track is not None else None
+
+    def select(self, query: ServerQuery) -> ServerPage:
+        return select(list(self._checker.tracks.values()), query, time.monotonic(), time.time())
+
+    def history(self, name: str, *, cursor: str, events: int) -> ServerHistory:
+        """Return what the journal remembers of a server; raises StoreError."""
+        return self._history.of(name, cursor=cursor, events=events)
+
+    def polled_since(self, at: float) -> int:
+        """Return how many servers have been polled after ``at`` (UTC seconds), or are paused."""
+        tracks = list(self._checker.tracks.values())
+        return sum(1 for track in tracks if track.paused is not None or (track.polled_at or 0.0) >= at)
 
     def counts(self) -> dict[str, int]:
         return view.counts(list(self._checker.tracks.values()))

@@ -36,6 +36,10 @@ class Journal:
         self._backlog: deque[Event] = deque(maxlen=_BACKLOG)
         self.unwritten_reason = ""
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def close(self) -> None:
         self._connection.close()
 
@@ -187,6 +191,20 @@ class Journal:
             (*values, newest),
         )
         return [Event(*row) for row in rows][::-1]
+
+    def state_changes(self, since: float) -> list[tuple[float, str, str, State, State]]:
+        """Return every (at, server, set, from, to) from ``since`` (UTC seconds) on, oldest first."""
+        rows = self._rows(
+            "SELECT at, server, set_name, from_state, to_state FROM events "
+            "WHERE at >= ? AND kind = 'state' AND from_state <> to_state ORDER BY at, id",
+            (since,),
+        )
+        known = set(State)
+        return [
+            (at, server, set_name, State(before), State(after))
+            for at, server, set_name, before, after in rows
+            if before in known and after in known
+        ]
 
     def forget_before(self, at: float) -> int:
         """Delete events and closed submissions older than ``at`` (UTC seconds), except each set's last verified

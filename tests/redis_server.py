@@ -75,6 +75,11 @@ class RedisServer:
         self._process.wait()
         self._process = None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP makes a server that is there and says nothing."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         if self._process is not None:
             self.kill()

@@ -12,7 +12,7 @@ import pytest
 
 
 class SmallDisk:
-    """512 KiB that can be filled to the last byte, and freed again."""
+    """512 KiB or more that can be filled to the last byte, and freed again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,10 +31,10 @@ class SmallDisk:
 
 
 @contextmanager
-def mounted(path: Path) -> Iterator[SmallDisk]:
+def mounted(path: Path, size: str = "512k") -> Iterator[SmallDisk]:
     """Mount one at ``path``; skips the test without the right to do so."""
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs root and the right to mount a small file system")
     try:

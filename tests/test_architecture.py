@@ -93,12 +93,16 @@ def test_the_workers_know_neither_each_other_nor_the_store_nor_the_api(worker: s
     # `python -m checker` is a composition root of its own, as main.py is.
     paths = [path for path in sources(worker) if path.name != "__main__.py"]
     others = tuple(name for name in WORKERS if name != worker)
-    assert offenders(paths, (*others, "store", "api", "main", "daemon", "runtime", "supervisor")) == []
+    assert offenders(paths, (*others, "store", "operations", "api", "main", "daemon", "runtime", "supervisor")) == []
 
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_even_a_workers_command_knows_no_other_worker(worker: str) -> None:
     assert offenders(sources(worker), tuple(name for name in WORKERS if name != worker)) == []
+
+
+def test_operations_know_neither_the_api_nor_the_daemon_nor_the_checker() -> None:
+    assert offenders(sources("operations"), ("api", "checker", "main", "daemon", "runtime", "supervisor")) == []
 
 
 def test_nothing_below_knows_the_composition_root() -> None:
@@ -132,12 +136,13 @@ def test_only_the_store_knows_databases() -> None:
 
 
 def test_the_store_knows_no_worker_and_no_network() -> None:
-    assert offenders(sources("store"), (*WORKERS, "client", "api", "config")) == []
+    assert offenders(sources("store"), (*WORKERS, "client", "api", "config", "operations")) == []
 
 
 HEAVY = (
     "requests", "schedule", "fastapi", "starlette", "uvicorn", "aiohttp", "rich", "jinja2", "psutil", "dotenv",
     "asyncio", "sqlite3", "main", "runtime", "checker", "cleaner", "modelcache", "client", "store", "api", "tomllib",
+    "operations",
 )  # fmt: skip
 
 
@@ -163,6 +168,7 @@ def test_the_supervisors_code_names_no_worker_even_lazily() -> None:
         "client",
         "store",
         "api",
+        "operations",
     )
     assert offenders([*sources("daemon"), *sources("supervisor")], heavy) == []
 

@@ -24,6 +24,7 @@ from core.targets import target_from_table
 from core.workflow import Graph
 from examples import clean_cache_example
 from modelcache import parser as modelcache_parser
+from operations import parser as operations_parser
 from supervisor import commands
 from tests.workspace import SOURCE
 
@@ -38,6 +39,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "-m cleaner.scheduler": cleaner_scheduler.parser,
     "-m modelcache": modelcache_parser.parser,
     "-m api": token_cli.parser,
+    "-m operations": operations_parser.parser,
 }
 
 # What the documents name and a checkout does not have: made when it runs, or the reader's own.

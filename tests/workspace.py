@@ -77,10 +77,16 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None, timeout: float = 15) -> Answer:
+def ask(
+    url: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 15,
+    body: bytes | None = None,
+) -> Answer:
     """Send one request, past any proxy; raises OSError when nothing answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    request = urllib.request.Request(url, method=method, headers=dict(headers or {}))
+    request = urllib.request.Request(url, body, dict(headers or {}), method=method)
     try:
         with opener.open(request, timeout=timeout) as response:
             return Answer(response.status, response.headers, response.read())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -17,12 +18,16 @@ from api.tokens import Tokens
 from checker.poll import Checker
 from client.server_client import FleetSession
 from core.access import Role
-from operations.auditing import Auditor, open_audit_log
+from operations.auditing import Auditor
+from operations.backends import configured
+from operations.indexing import refresh
+from operations.opening import Opened
 from runtime.access import open_tokens
 from runtime.fleet import RunningFleet
 from runtime.gate import open_gate
 from runtime.numbers import limits, policy
 from runtime.web import WebThread
+from store.index import EntryIndex
 from store.journal import Journal
 from tests.workspace import SOURCE, Answer, ask, free_port
 
@@ -31,11 +36,17 @@ class Service:
     """A running service; ``checker`` belongs to the loop's thread, use ``on_loop``."""
 
     def __init__(
-        self, checker: Checker, loop: asyncio.AbstractEventLoop, host: str, port: int, tokens: Tokens, auditor: Auditor
+        self,
+        settings: config.Settings,
+        checker: Checker,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+        tokens: Tokens,
+        auditor: Auditor,
     ) -> None:
+        self.settings = settings
         self.checker = checker
         self.loop = loop
-        self.host = host
         self.port = port
         self.tokens = tokens
         self.auditor = auditor
@@ -49,12 +60,17 @@ class Service:
     def on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
-    def ask(self, path: str, method: str = "GET", *, role: Role | None = None, **headers: str) -> Answer:
-        """Send a request; with ``role`` it brings a token of that role."""
+    def ask(
+        self, path: str, method: str = "GET", *, role: Role | None = None, body: object = None, **headers: str
+    ) -> Answer:
+        """Send a request; with ``role`` it brings a token of that role, with ``body`` that as JSON."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if role is not None:
             named["Authorization"] = f"Bearer {self.token(role)}"
-        return ask(f"http://127.0.0.1:{self.port}{path}", method, named)
+        sent = None
+        if body is not None:
+            sent, named["Content-Type"] = json.dumps(body).encode(), "application/json"
+        return ask(f"http://127.0.0.1:{self.port}{path}", method, named, body=sent)
 
     def raw(
         self, request: bytes, *, to: str = "127.0.0.1", source: str | None = None, half_close: bool = False
@@ -71,6 +87,12 @@ class Service:
         text = answer.decode("utf-8", "replace")
         return (int(text.split(" ", 2)[1]) if text.startswith("HTTP/") else 0), text
 
+    def index(self) -> None:
+        """Bring the index of cache entries up to date, as a worker does it."""
+        with contextlib.closing(EntryIndex(self.settings.index_database)) as index:
+            for backend in configured(self.settings):
+                refresh(index, backend, lambda _done, _total=None: None, time.time())
+
     def poll(self) -> None:
         self.on_loop(self.checker.poll_cycle(list(self.checker.tracks)))
 
@@ -86,7 +108,8 @@ def serving(
 ) -> Iterator[Service]:
     """Serve the fleet of these addresses, or of this fleet.toml, with these settings.
 
-    Nothing polls but ``poll`` and the API itself."""
+    Nothing polls but ``poll`` and the API itself.
+    """
     if fleet:
         (directory / "fleet.toml").write_text(fleet, encoding="utf-8")
     # No setting of the product: tests bring more bad tokens in a minute than people do.
@@ -120,18 +143,17 @@ def serving(
     session, checker = asyncio.run_coroutine_threadsafe(open_all(), loop).result(10)
     port = free_port()
     tokens, register = open_tokens(settings)
-    audit_log = open_audit_log(settings)
-    auditor = Auditor(audit_log)
-    gate, gates_register = open_gate(settings, auditor, failed_sign_ins_per_minute=failed_sign_ins)
+    opened = Opened(settings)
+    gate, gates_register = open_gate(settings, opened.auditor, failed_sign_ins_per_minute=failed_sign_ins)
     fleet_running = RunningFleet(checker, journal, loop, settings.check_interval_seconds)
     app = create_app(
-        fleet_running, gate, auditor, host, allowed_hosts=settings.allowed_hosts,
-        trusted_proxies=settings.trusted_proxies,
+        fleet_running, opened.operations, opened.auditor.log, gate, host,
+        allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     web = WebThread(app, host, port)
     try:
         assert web.start() == ""
-        yield Service(checker, loop, host, port, tokens, auditor)
+        yield Service(settings, checker, loop, port, tokens, opened.auditor)
     finally:
         web.stop()
         asyncio.run_coroutine_threadsafe(session.__aexit__(None, None, None), loop).result(10)
@@ -141,4 +163,4 @@ def serving(
         journal.close()
         register.close()
         gates_register.close()
-        audit_log.close()
+        opened.close()

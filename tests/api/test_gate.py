@@ -156,7 +156,7 @@ def test_a_stranger_learns_nothing_about_what_a_route_takes(service: Service) ->
     port = free_port()
     web = WebThread(Guard(app, "127.0.0.1"), "127.0.0.1", port)
     assert web.start() == ""
-    other = Service(service.checker, service.loop, "127.0.0.1", port, service.tokens, service.auditor)
+    other = Service(service.settings, service.checker, service.loop, port, service.tokens, service.auditor)
 
     def sent(body: bytes, authorization: str = "") -> int:
         lines = [b"POST /wish/x HTTP/1.1", b"Host: 127.0.0.1", b"Content-Type: application/json", b"Connection: close",

@@ -100,7 +100,7 @@ def test_our_own_page_and_programs_may(service: Service) -> None:
 def test_another_machine_needs_a_token_to_look_and_to_touch(open_service: Service, fake: FakeServer) -> None:
     address = own_address()
     asked = len(fake.requests)
-    for method, path in (("GET", "/api/status"), ("GET", "/status"), ("POST", "/check/0")):
+    for method, path in (("GET", "/api/status"), ("GET", "/api/servers"), ("POST", "/check/0")):
         # A name of this machine does not make the other one this one.
         status, text = open_service.raw(
             request(open_service, method, path, "127.0.0.1", Authorization=""), source=address
@@ -172,7 +172,7 @@ def test_a_body_that_is_too_large_or_has_no_length_is_not_read(service: Service)
         ("GET", "/status", 200),
         ("GET", "/", 307),
         ("GET", "/api/status", 200),
-        ("GET", "/static/status.css", 200),
+        ("GET", "/static/base.css", 200),
         ("GET", "/static/../app.py", 404),
         ("GET", "/static/%2e%2e/app.py", 404),
         ("GET", "/nowhere", 404),

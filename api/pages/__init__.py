@@ -1,0 +1,26 @@
+"""The pages that people see, rendered here in 中文 or English; a little script keeps them fresh."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+
+from api.fleet import Fleet
+from api.gate import Gate
+from api.pages.fleet import fleet_pages
+from api.pages.site import Site
+from api.ports import Operations
+from core.audit import AuditLog
+
+
+def pages(fleet: Fleet, operations: Operations, audit_log: AuditLog, gate: Gate) -> APIRouter:
+    """Given what is shown and who may look, return the routes of the pages."""
+    router = APIRouter(include_in_schema=False)
+    site = Site(gate, operations.auditor)
+
+    @router.get("/")
+    def root() -> RedirectResponse:
+        return RedirectResponse("/status")
+
+    router.include_router(fleet_pages(fleet, site))
+    return router

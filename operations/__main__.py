@@ -1,0 +1,84 @@
+"""``python -m operations``: cache operations, tasks and workers from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import config
+from core.errors import CacheKeeperError, ConfigError
+from core.printable import printable
+from operations.parser import parser
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXIT_DONE, EXIT_TROUBLE = 0, 1
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code; see the parser's epilog."""
+    options = parser().parse_args(arguments)
+    try:
+        settings = config.load(ROOT)
+        if options.command == "worker":
+            return _worker(options, settings)
+        if options.command == "audit":
+            from operations import audit_cli
+
+            return audit_cli.run(options, settings)
+        return _command(options, settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EXIT_CONFIG
+    except BrokenPipeError:
+        # ``tasks | head``: the reader has enough. Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_DONE
+    except (CacheKeeperError, OSError) as error:
+        print(f"cannot do that 操作失败: {printable(str(error))}", file=sys.stderr)
+        if not isinstance(error, CacheKeeperError):
+            return EXIT_TROUBLE
+        from operations.cli import exit_code_of
+
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _worker(options: argparse.Namespace, settings: config.Settings) -> int:
+    from operations import worker
+
+    worker.main(
+        settings, host=options.host_queue, queues=options.queue, modules=options.tasks, leash=options.leash,
+        lease_seconds=options.lease, retry_seconds=options.retry_after,
+    )  # fmt: skip
+    return EXIT_DONE
+
+
+def _command(options: argparse.Namespace, settings: config.Settings) -> int:
+    from operations.cli import Commands
+    from operations.show import Say
+    from operations.surface import Surface
+
+    surface: Surface
+    if options.url:
+        from operations.remote import RemoteOperations
+
+        surface = RemoteOperations(options.url, settings.api_token)
+    else:
+        from operations.local import LocalOperations
+
+        surface = LocalOperations(settings)
+    try:
+        code = Commands(options, surface, Say(chinese=config.prefers_chinese()), sys.stdout).run()
+        # Here, where a reader that has gone away is caught.
+        sys.stdout.flush()
+        return code
+    finally:
+        surface.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

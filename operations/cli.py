@@ -1,0 +1,159 @@
+"""The commands for people: see what the caches hold, plan and run a cleanup, follow its task. Here or at ``--url``.
+
+    python -m operations stats
+    python -m operations cleanup --days 7 --type all --dry-run
+    python -m operations clear --target images --confirm images
+    python -m operations --url https://keeper.example details --sort=-size
+
+The parser is in ``parser.py``; what a command prints, in ``show.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound
+from core.tasks import TaskState
+from operations import show
+from operations.surface import Surface
+
+EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, EXIT_BUSY, EXIT_DENIED = 0, 1, 2, 75, 77
+"""77 is sysexits' EX_NOPERM; 75 EX_TEMPFAIL: not over yet, or somebody else is at work."""
+
+_LOOK_SECONDS = 0.2
+
+
+class Commands:
+    """One command, on the operations of this machine or of another."""
+
+    def __init__(self, options: argparse.Namespace, surface: Surface, say: show.Say, out: TextIO) -> None:
+        self._options = options
+        self._surface = surface
+        self._say = say
+        self._out = out
+
+    def run(self) -> int:
+        """Return the exit code; raises CacheKeeperError."""
+        command: Callable[[], int] = getattr(self, f"_{self._options.command.replace('-', '_')}")
+        return command()
+
+    # -- looks -----------------------------------------------------------------------------------------------
+
+    def _stats(self) -> int:
+        return self._tell(self._surface.stats(), show.stats_lines)
+
+    def _details(self) -> int:
+        asked = self._options
+        wishes = {
+            "type": asked.type, "target": asked.target, "sort": asked.sort, "page": asked.page,
+            "page_size": asked.page_size, "cursor": asked.cursor,
+        }  # fmt: skip
+        return self._tell(self._surface.details(**wishes), show.details_lines)
+
+    def _backend_info(self) -> int:
+        return self._tell(self._surface.backend_info(), show.backend_lines)
+
+    def _tasks(self) -> int:
+        asked = self._options
+        wishes = {
+            "state": asked.state, "user": asked.user, "name": asked.name, "batch": asked.batch, "cursor": asked.cursor,
+            "limit": asked.limit,
+        }  # fmt: skip
+        return self._tell(self._surface.tasks(**wishes), show.tasks_lines)
+
+    def _workers(self) -> int:
+        found = self._surface.workers()
+        return self._tell(found, show.workers_lines)
+
+    def _queue(self) -> int:
+        found = self._surface.queue_key(self._options.key)
+        json.dump(found, self._out, ensure_ascii=False, indent=2)
+        self._out.write("\n")
+        return EXIT_DONE
+
+    # -- acts ------------------------------------------------------------------------------------------------
+
+    def _cleanup(self) -> int:
+        asked = self._options
+        if asked.stats:
+            return self._stats()
+        return self._act("cleanup", {
+            "days": asked.days, "family": asked.type, "target": asked.target, "dry_run": asked.dry_run,
+        })  # fmt: skip
+
+    def _clear(self) -> int:
+        asked = self._options
+        return self._act("clear", {"target": asked.target, "confirm": asked.confirm, "dry_run": asked.dry_run})
+
+    def _refresh(self) -> int:
+        return self._act("refresh", {"target": self._options.target})
+
+    def _warmup(self) -> int:
+        asked = self._options
+        return self._act("warmup", {"servers": asked.servers, "set_name": asked.set or "", "force": asked.force})
+
+    def _task(self) -> int:
+        return self._told(
+            self._follow(self._options.id) if self._options.wait else self._surface.task(self._options.id)
+        )
+
+    def _cancel(self) -> int:
+        self._tell(self._surface.cancel(self._options.id), show.task_lines)
+        return EXIT_DONE
+
+    def _retry(self) -> int:
+        found = self._surface.retry(self._options.id)
+        self._surface.carry_out(found["id"])
+        return self._told(self._follow(found["id"]) if self._options.wait else found)
+
+    def _act(self, name: str, arguments: Mapping[str, Any]) -> int:
+        found = self._surface.submit(name, arguments)
+        if self._options.no_wait:
+            return self._tell(found, show.task_lines)
+        self._surface.carry_out(found["id"])
+        return self._told(self._follow(found["id"]))
+
+    def _follow(self, task_id: str) -> Mapping[str, Any]:
+        """Return the task once it is over, or when ``--timeout`` is; it goes on without us either way."""
+        deadline = time.monotonic() + self._options.timeout
+        with show.watching(self._say, sys.stderr, shown=not self._options.json) as watch:
+            while True:
+                found = self._surface.task(task_id)
+                watch(found)
+                if TaskState(found["state"]).is_over or time.monotonic() > deadline:
+                    return found
+                time.sleep(_LOOK_SECONDS)
+
+    def _told(self, found: Mapping[str, Any]) -> int:
+        self._tell(found, show.task_lines)
+        state = TaskState(found["state"])
+        if not state.is_over:
+            return EXIT_BUSY
+        if state is not TaskState.DONE:
+            return EXIT_TROUBLE
+        result = found["result"]
+        whole = not isinstance(result, Mapping) or (result.get("ok", True) and not result.get("errors"))
+        return EXIT_DONE if whole else EXIT_TROUBLE
+
+    def _tell(self, found: Any, lines: Callable[[Any, show.Say, TextIO], None]) -> int:
+        if self._options.json:
+            json.dump(found, self._out, ensure_ascii=False, indent=2)
+            self._out.write("\n")
+        else:
+            lines(found, self._say, self._out)
+        return EXIT_DONE
+
+
+def exit_code_of(error: CacheKeeperError) -> int:
+    """Return what the process ends with after this error."""
+    match error:
+        case AccessDenied():
+            return EXIT_DENIED
+        case BadRequest() | NotFound():
+            return EXIT_USAGE
+    return EXIT_TROUBLE

@@ -1,0 +1,124 @@
+"""The operations of this machine, without a daemon's API: the same queue, the same records, the same tasks."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config import Settings
+from core.access import Caller, Channel, Role
+from core.errors import NotFound
+from core.listing import EntryType, Sort
+from core.tasks import TaskState
+from operations import views
+from operations.opening import Opened
+
+
+class LocalOperations:
+    """Implements ``operations.surface.Surface``. Whoever may write CACHE_DIR is its admin, and on record as such."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened = Opened(settings)
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._operations = self._opened.operations
+        # The account's name: $USER may be anything.
+        self._caller = Caller(f"local:{_login()}", Role.ADMIN, Channel.CLI, secrets.token_hex(8))
+
+    def stats(self) -> dict[str, Any]:
+        self._read("cache.stats")
+        return views.stats(self._operations.stats())
+
+    def details(
+        self,
+        *,
+        type: str = "",
+        target: str = "",
+        sort: str = "",
+        page: int = 1,
+        page_size: int = 20,
+        cursor: str = "",
+    ) -> dict[str, Any]:
+        self._read("cache.details", target)
+        found = self._operations.details(
+            type=EntryType(type) if type else None, target=target, sort=Sort(sort or Sort.NEWEST), cursor=cursor,
+            page=page, page_size=page_size,
+        )  # fmt: skip
+        return views.details(found, page=None if cursor else page, page_size=page_size)
+
+    def backend_info(self) -> dict[str, Any]:
+        self._read("cache.backend-info")
+        return views.backend_info(self._operations.availability())
+
+    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return views.task(self._operations.submit(self._caller, name, arguments))
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        found = self._operations.engine.task(task_id)
+        if found is None:
+            raise NotFound(f"there is no task {task_id[:100]!r} 没有该任务")
+        return views.task(found)
+
+    def tasks(
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        return views.tasks(
+            self._operations.engine.tasks(
+                states=[TaskState(each) for each in state], user=user, name=name, batch=batch, cursor=cursor,
+                limit=limit,
+            )
+        )  # fmt: skip
+
+    def cancel(self, task_id: str) -> dict[str, Any]:
+        return views.task(self._operations.cancel(self._caller, task_id))
+
+    def retry(self, task_id: str) -> dict[str, Any]:
+        return views.task(self._operations.retry(self._caller, task_id))
+
+    def queue_key(self, key: str) -> Any:
+        found = self._operations.engine.queue_key(key)
+        if found is None:
+            raise NotFound(f"{key[:100]!r} is none of the queue's keys, such as global:pending or task:ID:progress")
+        return found
+
+    def workers(self) -> Any:
+        return [views.worker(each) for each in self._operations.engine.workers()]
+
+    def carry_out(self, task_id: str) -> None:
+        """Where no worker of this machine's queue lives, run one for as long as this command does."""
+        task = self._operations.engine.task(task_id)
+        served = {queue for worker in self._operations.engine.workers() for queue in worker.queues}
+        if task is None or task.queue in served or self._worker is not None:
+            return
+        # Its stdin is its leash: it ends with us, however we end.
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "operations", "worker", "--leash"],
+            cwd=self._settings.root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        if self._worker is not None and self._worker.stdin is not None:
+            self._worker.stdin.close()
+            self._worker.wait()
+        self._opened.close()
+
+    def _read(self, action: str, target: str = "") -> None:
+        self._operations.auditor.read(self._caller, action, target, {})
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

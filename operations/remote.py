@@ -1,0 +1,161 @@
+"""The operations of a daemon elsewhere, over its REST API: what ``--url`` of the command line uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound, StoreError, TaskStateError
+from core.secret import Secret
+
+if TYPE_CHECKING:
+    # Imported where it is used: without --url a command need not pay for it.
+    import requests
+
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 70.0
+
+
+class RemoteOperations:
+    """Implements ``operations.surface.Surface``. Raises CacheKeeperError in the daemon's own words."""
+
+    def __init__(self, url: str, token: Secret | None) -> None:
+        self._base = url.rstrip("/")
+        self._token = token
+
+    def stats(self) -> dict[str, Any]:
+        return self._object("GET", "/api/cache/stats")
+
+    def details(
+        self,
+        *,
+        type: str = "",
+        target: str = "",
+        sort: str = "",
+        page: int = 1,
+        page_size: int = 20,
+        cursor: str = "",
+    ) -> dict[str, Any]:
+        wishes = {"type": type, "target": target, "sort": sort, "page_size": page_size, "cursor": cursor}
+        return self._object("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
+
+    def backend_info(self) -> dict[str, Any]:
+        return self._object("GET", "/api/cache/backend-info")
+
+    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return self._object("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        return self._object("GET", f"/api/cache/operations/{_part(task_id)}")
+
+    def tasks(
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        wishes = {"state": list(state), "user": user, "name": name, "batch": batch, "cursor": cursor, "limit": limit}
+        return self._object("GET", "/api/cache/operations", wishes)
+
+    def cancel(self, task_id: str) -> dict[str, Any]:
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
+
+    def retry(self, task_id: str) -> dict[str, Any]:
+        return self._object("POST", f"/api/cache/operations/{_part(task_id)}/retry")
+
+    def queue_key(self, key: str) -> Any:
+        return self._data("GET", f"/api/cache/queue/{_part(key)}")
+
+    def workers(self) -> Any:
+        return self._data("GET", "/api/cache/workers")
+
+    def carry_out(self, task_id: str) -> None:
+        """A worker of the daemon's does it."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _object(
+        self, method: str, path: str, *asked: Mapping[str, Any], body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        found = self._data(method, path, asked[0] if asked else None, body)
+        if not isinstance(found, dict):
+            raise CacheKeeperError(f"{self._base}{path} answers something else than was asked for: is it our daemon?")
+        return found
+
+    def _data(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        import requests
+
+        headers = {"Accept": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", [])}
+        try:
+            answer = requests.request(
+                method, self._base + path, params=values, json=body, headers=headers,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                # A redirect would carry the token to wherever it points.
+                allow_redirects=False,
+            )  # fmt: skip
+        except (requests.RequestException, ValueError) as error:
+            raise CacheKeeperError(f"{self._base} does not answer 无法连接: {_reason(error)}") from None
+        document = _document(answer)
+        if answer.status_code not in (200, 202) or "data" not in document:
+            raise self._error(answer, document)
+        return document["data"]
+
+    def _error(self, answer: requests.Response, document: Mapping[str, Any]) -> CacheKeeperError:
+        words = str(document.get("detail") or document.get("message") or f"HTTP {answer.status_code}")
+        fields = document.get("fields") or []
+        match answer.status_code:
+            case 401:
+                return AccessDenied(f"{words} (set API_TOKEN to a token of {self._base} 请设置 API_TOKEN)", 401)
+            case 403:
+                return AccessDenied(words, 403)
+            case 404:
+                return NotFound(words)
+            case 409:
+                return TaskStateError(words)
+            case 422:
+                name = str(fields[0].get("field", "")) if fields else ""
+                return BadRequest(name, f"{words}" if not name or name in words else f"{name}: {words}")
+            case 429:
+                return StoreError(f"{words}; try again in {answer.headers.get('Retry-After', '60')} s")
+            case 503:
+                return StoreError(words)
+        request_id = document.get("request_id")
+        return CacheKeeperError(f"{self._base}{f', request {request_id}' if request_id else ''}: {words}")
+
+
+def _document(answer: requests.Response) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    return document if isinstance(document, dict) else {}
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _text(value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, without the pool's and the retry's wrapping."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        inner = error.__cause__ or error.__context__
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return str(error)

@@ -1,0 +1,44 @@
+"""What the command line needs of the operations, near or far. All values are plain JSON, in the API's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Surface(Protocol):
+    """Implemented by ``local.LocalOperations`` and ``remote.RemoteOperations``. Raises CacheKeeperError."""
+
+    def stats(self) -> dict[str, Any]: ...
+    def details(
+        self,
+        *,
+        type: str = "",
+        target: str = "",
+        sort: str = "",
+        page: int = 1,
+        page_size: int = 20,
+        cursor: str = "",
+    ) -> dict[str, Any]: ...
+    def backend_info(self) -> dict[str, Any]: ...
+    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]: ...
+    def task(self, task_id: str) -> dict[str, Any]: ...
+    def tasks(
+        self,
+        *,
+        state: Sequence[str] = (),
+        user: str = "",
+        name: str = "",
+        batch: str = "",
+        cursor: str = "",
+        limit: int = 50,
+    ) -> dict[str, Any]: ...
+    def cancel(self, task_id: str) -> dict[str, Any]: ...
+    def retry(self, task_id: str) -> dict[str, Any]: ...
+    def queue_key(self, key: str) -> Any: ...
+    def workers(self) -> Any: ...
+
+    def carry_out(self, task_id: str) -> None:
+        """See to it that somebody works on the task: this process does, where no worker is there to do it."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,87 @@
+"""The daemon's side of the operations on caches: what the API, the timetable and the worker processes share."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from api.app import create_app
+from config import Settings
+from core.access import Caller, Channel, Role
+from core.errors import CacheKeeperError
+from core.tasks import Priority
+from operations.auditing import Auditor
+from operations.opening import Opened
+from runtime.fleet import RunningFleet
+from runtime.gate import open_gate
+from runtime.upkeep import Upkeep
+from runtime.workers import LOOK_SECONDS, TaskWorkers
+
+HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
+
+log = logging.getLogger("main")
+
+
+class Operating:
+    """Raises ConfigError when the API's keys cannot be used; anything else that is amiss is for whoever asks later."""
+
+    def __init__(self, settings: Settings, fleet: RunningFleet, auditor: Auditor) -> None:
+        self._settings = settings
+        self._indexed = ""
+        self._opened = Opened(settings, fleet.names, auditor)
+        gate, tokens = open_gate(settings, auditor)
+        self.workers = TaskWorkers(settings)
+        self._upkeep = Upkeep(auditor.log, tokens)
+        self.app: Any = create_app(
+            fleet, self._opened.operations, auditor.log, gate, settings.host,
+            allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
+        )  # fmt: skip
+
+    def take(self, settings: Settings) -> None:
+        """Take what a reload may change; workers end after the task in hand, and the next ones read it themselves."""
+        self._settings = settings
+        self.workers.renew()
+
+    def chores(self) -> list[tuple[float, str, Callable[[], None]]]:
+        """Return what is to be done again and again: the seconds between, a name, and the work, for a thread."""
+        settings = self._settings
+        found: list[tuple[float, str, Callable[[], None]]] = [
+            (HOUR_SECONDS, "forget tasks", self.workers.forget),
+            (HOUR_SECONDS, "audit head", self._upkeep.publish_head),
+            (DAY_SECONDS, "audit retention", lambda: self._upkeep.prune(settings)),
+        ]
+        if settings.task_workers:
+            found.append((LOOK_SECONDS, "look after workers", self.workers.look))
+            # Looked at more often than done: what a restart or a night's sleep left out is made up for.
+            found.append((60.0, "index", self.index_if_due))
+        return found
+
+    def begin(self) -> None:
+        """Do, in a thread, what is not to wait for its first turn."""
+        # A day is long: a daemon that is restarted every day would never come to it.
+        self._upkeep.prune(self._settings)
+        self._upkeep.publish_head()
+        if self._settings.task_workers:
+            self.index_if_due()
+
+    def index_if_due(self) -> None:
+        """Queue the walks that keep the index and the list of models true, once for each interval. Never raises."""
+        interval = self._settings.index_interval_hours * HOUR_SECONDS
+        turn = f"{self._settings.host_queue}/{interval:g}s/{int(time.time() // interval)}"
+        if turn == self._indexed:
+            return
+        caller = Caller("schedule", Role.OPERATOR, Channel.SCHEDULE, secrets.token_hex(8))
+        try:
+            for name in ("refresh", "list_models"):
+                # The key is the same after a restart: the second wish finds the first one's task.
+                self._opened.operations.submit(caller, name, {}, priority=Priority.LOW, schedule_key=f"{name}@{turn}")
+            self._indexed = turn
+        except CacheKeeperError as error:
+            log.warning("the caches are not indexed: %s", error)
+
+    def close(self, seconds: float) -> None:
+        """End the workers, each after the entry in hand; what is left after ``seconds`` is killed."""
+        self.workers.stop(seconds)

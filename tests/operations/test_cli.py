@@ -1,0 +1,197 @@
+"""``python -m operations``: what it prints, for people and programs, and its exit codes; here and at ``--url``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workspace import Workspace, wait_for, workspace_in
+
+DAY = 86400.0
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A project with an image cache of three old and two young tasks; the daemon runs, with one worker."""
+    with workspace_in(tmp_path_factory.mktemp("operations")) as workspace:
+        workspace.settings |= {"TASK_WORKERS": "1", "CACHE_DIR": "state", "SERVERS": "http://127.0.0.1:9"}
+        fill(workspace)
+        workspace.running()
+        yield workspace
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Workspace]:
+    """A project without a daemon."""
+    with workspace_in(tmp_path) as workspace:
+        workspace.settings |= {"CACHE_DIR": "state"}
+        yield workspace
+
+
+def fill(workspace: Workspace, *, old: int = 3, young: int = 2) -> Path:
+    images = workspace.root / "resources" / "img"
+    for number in range(old + young):
+        directory = images / "11" / f"task-{number}"
+        directory.mkdir(parents=True)
+        (directory / "0.png").write_bytes(b"x" * 5000)
+        if number < old:
+            at = time.time() - (10 + number) * DAY
+            os.utime(directory / "0.png", (at, at))
+            os.utime(directory, (at, at))
+    return images
+
+
+def ask_json(workspace: Workspace, *arguments: str, code: int = 0, **environment: str) -> Any:
+    ran = workspace.run("-m", "operations", *arguments, "--json", **environment)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    return json.loads(ran.stdout)
+
+
+def token(workspace: Workspace, role: str) -> str:
+    ran = workspace.run("-m", "api", "token", "create", "--user", "far", "--role", role, "--ttl", "1h")
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_without_a_daemon_a_command_does_the_work_itself(alone: Workspace) -> None:
+    images = fill(alone)
+    planned = ask_json(alone, "cleanup", "--days", "7", "--type", "file", "--dry-run")
+    assert planned["state"] == "done"
+    assert planned["result"]["deleted_entries"] == 3
+    assert len(list(images.glob("*/*"))) == 5
+    done = ask_json(alone, "cleanup", "--days", "7", "--type", "file")
+    assert (done["result"]["deleted_files"], done["result"]["ok"]) == (3, True)
+    assert done["result"]["freed_bytes"] == planned["result"]["freed_bytes"] > 0
+    assert len(list(images.glob("*/*"))) == 2
+    # Nothing is left running.
+    assert ask_json(alone, "workers") == []
+    # The index knows it too.
+    assert ask_json(alone, "stats")["counts"]["images"] == 2
+
+
+def test_what_a_command_did_is_on_record_before_and_after(alone: Workspace) -> None:
+    fill(alone)
+    ask_json(alone, "cleanup", "--days", "7", "--type", "file")
+    ran = alone.run("-m", "operations", "audit", "list", "--json")
+    records = json.loads(ran.stdout)["records"]
+    mine = [(each["action"], each["stage"], each["outcome"], each["channel"]) for each in records]
+    assert ("cache.cleanup", "intent", "pending", "worker") in mine
+    assert ("cache.cleanup", "result", "success", "worker") in mine
+    assert ("cleanup.request", "result", "success", "cli") in mine
+    assert len({each["request_id"] for each in records if each["action"].startswith(("cache.c", "cleanup"))}) == 1
+    assert alone.run("-m", "operations", "audit", "verify").returncode == 0
+
+
+def test_the_same_commands_answer_the_same_here_and_far_away(project: Workspace) -> None:
+    ask_json(project, "refresh")
+    viewer = token(project, "viewer")
+    for command in (["stats"], ["details", "--page-size", "2"], ["backend-info"], ["workers"], ["tasks"],
+                    ["queue", "global:pending"]):  # fmt: skip
+        near, far = ask_json(project, *command), ask_json(project, "--url", project.page, *command, API_TOKEN=viewer)
+        assert shape(near) <= shape(far), command
+    near = ask_json(project, "details", "--sort=-size", "--page-size", "2")
+    far = ask_json(project, "--url", project.page, "details", "--sort=-size", "--page-size", "2", API_TOKEN=viewer)
+    assert [each["name"] for each in far["items"]] == [each["name"] for each in near["items"]]
+    assert len(near["items"]) == 2
+    following = ask_json(project, "details", "--sort=-size", "--page-size", "2", "--cursor", near["next_cursor"])
+    assert not {each["name"] for each in following["items"]} & {each["name"] for each in near["items"]}
+
+
+def shape(value: Any, path: str = "") -> set[str]:
+    """The keys of a document, with the first row of each list."""
+    if isinstance(value, dict):
+        return {f"{path}.{name}" for name in value}.union(
+            *(shape(each, f"{path}.{name}") for name, each in value.items())
+        )
+    return shape(value[0], f"{path}[]") if isinstance(value, list) and value else set()
+
+
+def test_far_away_a_cleanup_is_followed_to_its_end(project: Workspace) -> None:
+    operator = token(project, "operator")
+    planned = ask_json(
+        project, "--url", project.page, "cleanup", "--days", "7", "--type", "file", "--dry-run", API_TOKEN=operator
+    )
+    assert (planned["state"], planned["result"]["deleted_entries"]) == ("done", 3)
+    assert planned["user"] == "far"
+
+
+def test_far_away_who_may_not_is_told_so(project: Workspace) -> None:
+    ran = project.run("-m", "operations", "--url", project.page, "stats")
+    assert (ran.returncode, ran.stdout) == (77, "")
+    assert "API_TOKEN" in ran.stderr
+    viewer = token(project, "viewer")
+    ran = project.run("-m", "operations", "--url", project.page, "cleanup", "--days", "7", API_TOKEN=viewer)
+    assert ran.returncode == 77
+    assert viewer not in ran.stderr
+    ran = project.run("-m", "operations", "--url", "http://127.0.0.1:9", "stats", API_TOKEN=viewer)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
+    assert "Connection refused" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["cleanup", "--days", "0"], 2, "days"),
+        (["cleanup", "--days", "366"], 2, "days"),
+        (["cleanup", "--days", "nan"], 2, "days"),
+        (["cleanup", "--target", "nothing"], 2, "there are: images"),
+        (["clear", "--target", "images"], 2, "confirm"),
+        (["clear", "--target", "images", "--confirm", "image"], 2, "confirm"),
+        (["clear", "--target", "/etc", "--confirm", "/etc"], 2, "no target"),
+        (["details", "--cursor", "nonsense"], 1, "cursor"),
+        (["task", "99999"], 2, "no task"),
+        (["retry", "x"], 2, "no task"),
+        (["queue", "no:such:key"], 2, "keys"),
+        (["warmup", "no-such-server"], 2, "no server"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_is_wrong(
+    project: Workspace, arguments: list[str], code: int, words: str
+) -> None:
+    ran = project.run("-m", "operations", *arguments)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (code, "", 1), ran.stderr
+    assert words in ran.stderr
+
+
+def test_a_task_that_is_not_waited_for_can_be_looked_at_and_followed(project: Workspace) -> None:
+    queued = ask_json(project, "refresh", "--no-wait")
+    assert queued["state"] in ("queued", "running", "done")
+    assert ask_json(project, "task", queued["id"], "--wait")["state"] == "done"
+    assert queued["id"] in [each["id"] for each in ask_json(project, "tasks", "--limit", "5")["items"]]
+    assert ask_json(project, "queue", f"task:{queued['id']}:progress")["status"] == "done"
+    again = project.run("-m", "operations", "retry", queued["id"])
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
+
+
+def test_a_warm_up_of_a_server_that_is_down_fails_and_says_why(project: Workspace) -> None:
+    wait_for(lambda: project.states().get("http://127.0.0.1:9") == "unreachable")
+    ran = project.run("-m", "operations", "warmup")
+    assert ran.returncode == 1
+    assert "1 of 1 not loaded" in ran.stdout
+    assert "unreachable" in ran.stdout
+
+
+def test_people_are_answered_in_their_own_language(project: Workspace) -> None:
+    ask_json(project, "refresh")
+    english = project.run("-m", "operations", "stats").stdout
+    chinese = project.run("-m", "operations", "stats", LANG="zh_CN.UTF-8").stdout
+    assert "files" in english
+    assert "个文件" in chinese
+    assert "images" in english
+
+
+def test_settings_that_cannot_be_used_and_a_broken_queue_are_named(alone: Workspace) -> None:
+    ran = alone.run("-m", "operations", "workers", PORT="none")
+    assert ran.returncode == 78
+    assert "PORT" in ran.stderr
+    (alone.root / "state").mkdir()
+    alone.write("state/tasks.sqlite3", "no database" * 1000)
+    ran = alone.run("-m", "operations", "tasks")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
+    assert "tasks.sqlite3" in ran.stderr

@@ -1,0 +1,101 @@
+"""A real browser for the tests of the pages: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+DESKTOP, PHONE = (1360, 900), (390, 844)
+AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+_ANSWERED_WITH = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Yield a browser with a profile of its own; skips the test where there is none, and fails it in CI."""
+    program = shutil.which("chromium")
+    if program is None:
+        words = "chromium is not installed: apt-get install chromium"
+        if os.environ.get("CACHE_KEEPER_CI") == "1":
+            pytest.fail(words)
+        pytest.skip(words)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Reader:
+    """Somebody with a browser of their own, who notes everything that goes wrong in it."""
+
+    def __init__(
+        self, browser: Browser, base: str, *, token: str = "", language: str = "en-US", dark: bool = False,
+        size: tuple[int, int] = DESKTOP,
+    ) -> None:  # fmt: skip
+        self.context: BrowserContext = browser.new_context(
+            base_url=base,
+            locale=language,
+            color_scheme="dark" if dark else "light",
+            viewport={"width": size[0], "height": size[1]},
+            reduced_motion="reduce",
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.problems: list[str] = []
+        self.expected_statuses: set[str] = set()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        # A page that is changed by what somebody else says would show it in a dialog or a new element.
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        if token:
+            self.page.add_init_script(f"sessionStorage.getItem('x') ?? (sessionStorage.setItem('x', 1), "
+                                      f"sessionStorage.setItem('cache-keeper-token', {token!r}))")  # fmt: skip
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type not in ("error", "warning"):
+            return
+        answered = _ANSWERED_WITH.match(message.text)
+        if not (answered and answered[1] in self.expected_statuses):
+            self.problems.append(f"console: {message.text}")
+
+    def open(self, path: str) -> Page:
+        self.page.goto(path)
+        return self.page
+
+    def row(self, name: str) -> Any:
+        return self.page.locator("tbody", has=self.page.get_by_role("rowheader", name=name))
+
+    def notices(self) -> Any:
+        return self.page.locator("#notices")
+
+    def violations(self) -> list[str]:
+        """Return what axe finds wrong with what is shown now."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate(
+            "() => axe.run(document, {resultTypes: ['violations'], runOnly: {type: 'tag', "
+            "values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}})"
+        )
+        return [
+            f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']][:3]}"
+            for each in found["violations"]
+        ]
+
+    def close(self) -> None:
+        self.context.close()
+
+
+__all__ = ["DESKTOP", "PHONE", "Reader", "chromium", "expect"]

@@ -1,0 +1,143 @@
+"""The fleet's page in a browser, before a real main.py: what happens is seen without loading the page again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+import config
+from core.access import Role
+from examples.fake_comfyui import FakeFleet
+from runtime.access import open_tokens
+from tests.pages.browser import Reader, expect
+from tests.workspace import Workspace, wait_for, workspace_in
+
+KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
+Read = Callable[..., Reader]
+
+
+@dataclass
+class Daemon:
+    workspace: Workspace
+    fakes: FakeFleet
+    token: str
+
+    @property
+    def names(self) -> list[str]:
+        return [url.removeprefix("http://") for url in self.fakes.urls]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Three servers: loaded, not loaded, loaded."""
+    with FakeFleet(3) as fakes:
+        fakes[0].store(*KEYS)
+        fakes[2].store(*KEYS)
+        directory = tmp_path_factory.mktemp("live")
+        with workspace_in(directory, SERVERS=",".join(fakes.urls), RATE_LIMIT_WRITES_PER_MINUTE="1000") as workspace:
+            # Its loaders fail until a test lets them work.
+            fakes[1].set_loader(fail=True)
+            workspace.running()
+            wait_for(lambda: workspace.states().get(fakes[1].url) == "failed")
+            tokens, register = open_tokens(config.load(workspace.root, workspace.settings))
+            token, _ = tokens.issue("olga", Role.OPERATOR, 3600, time.time())
+            register.close()
+            yield Daemon(workspace, fakes, token)
+
+
+def mark(reader: Reader) -> None:
+    """Leave a mark that a loading of the page would wipe away."""
+    reader.page.evaluate("document.documentElement.dataset.mark = 'same page'")
+
+
+def same_page(reader: Reader) -> bool:
+    return bool(reader.page.evaluate("document.documentElement.dataset.mark === 'same page'"))
+
+
+def test_a_server_turns_from_failed_to_loaded_on_the_page_without_a_reload(daemon: Daemon, read: Read) -> None:
+    reader = read(daemon.workspace.page, token=daemon.token)
+    page, name = reader.open("/status?sort=name"), daemon.names[1]
+    mark(reader)
+    expect(reader.row(name).locator("td.state .pill")).to_have_text("failed")
+    page.get_by_label("Search").fill(name)
+    expect(page.locator("tbody")).to_have_count(1)
+    daemon.fakes[1].set_loader(fail=False, seconds=0.05)
+    page.get_by_role("button", name=f"Warm {name}").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"Warm {name} now?")
+    page.get_by_role("dialog").get_by_role("button", name="Continue").click()
+    expect(reader.notices()).to_contain_text(f"{name}: warm-up asked for")
+    expect(reader.row(name).locator("td.state .pill")).to_have_text("loaded", timeout=15_000)
+    expect(reader.row(name).locator("td.keys")).to_contain_text("5/5")
+    # The filter is still there, and still where the reader left it.
+    expect(page.get_by_label("Search")).to_have_value(name)
+    expect(page.locator("tbody")).to_have_count(1)
+    assert same_page(reader)
+
+
+def test_check_now_asks_first_and_counts_the_servers_as_they_are_polled(daemon: Daemon, read: Read) -> None:
+    reader = read(daemon.workspace.page, token=daemon.token)
+    page = reader.open("/status")
+    page.get_by_role("button", name="Check now").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Poll all 3 servers now?")
+    asked = [len(fake.requests) for fake in daemon.fakes]
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).not_to_be_visible()
+    page.get_by_role("button", name="Check now").click()
+    dialog.get_by_role("button", name="Continue").click()
+    expect(reader.notices()).to_contain_text("All 3 servers were checked")
+    assert all(len(fake.requests) > before for fake, before in zip(daemon.fakes, asked, strict=True))
+
+
+def test_a_server_is_paused_and_resumed_from_its_row(daemon: Daemon, read: Read) -> None:
+    reader = read(daemon.workspace.page, token=daemon.token)
+    page, name = reader.open("/status"), daemon.names[2]
+    page.get_by_role("button", name=f"Pause {name}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Continue").click()
+    expect(reader.row(name).locator("td.state .pill")).to_have_text("paused")
+    page.get_by_role("button", name=f"Resume {name}").click()
+    expect(reader.row(name).locator("td.state .pill")).to_have_text("loaded")
+
+
+def test_refreshing_keeps_focus_selection_and_scroll(daemon: Daemon, read: Read) -> None:
+    reader = read(daemon.workspace.page, token=daemon.token, size=(900, 400))
+    page, name = reader.open("/status?sort=name"), daemon.names[0]
+    link = page.get_by_role("link", name=name)
+    button = page.get_by_role("button", name=f"Warm {name}")
+    button.focus()
+    page.evaluate("scrollTo(0, 150)")
+    selected = link.evaluate("element => (getSelection().selectAllChildren(element), getSelection().toString())")
+    where = page.evaluate("scrollY")
+    before = link.element_handle()
+    # Something else changes on the page in between, by a round of its own.
+    daemon.fakes[2].evict("sam3")
+    with page.expect_response(
+        lambda answer: "/status" in answer.url and answer.request.headers.get("x-parts", "") != ""
+    ):
+        pass
+    expect(reader.row(daemon.names[2]).locator("td.state .pill")).to_have_text("loaded", timeout=15_000)
+    assert page.evaluate("getSelection().toString()") == selected == name
+    assert page.evaluate("scrollY") == where
+    expect(button).to_be_focused()
+    assert before is not None
+    assert before.evaluate("element => element.isConnected")
+
+
+def test_a_daemon_that_stops_is_told_and_one_that_is_back_too(
+    tmp_path_factory: pytest.TempPathFactory, read: Read
+) -> None:
+    with workspace_in(tmp_path_factory.mktemp("gone"), SERVERS="http://127.0.0.1:9") as workspace:
+        program = workspace.running()
+        reader = read(workspace.page)
+        page = reader.open("/status")
+        expect(page.locator("tbody")).to_have_count(1)
+        program.signal(15)
+        program.wait()
+        expect(reader.notices()).to_contain_text("No answer from the daemon")
+        workspace.running()
+        expect(reader.notices()).to_contain_text("The daemon answers again")
+        expect(page.locator("tbody")).to_have_count(1)
+        reader.problems = [each for each in reader.problems if "ERR_CONNECTION_REFUSED" not in each]
