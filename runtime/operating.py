@@ -61,6 +61,8 @@ class Operating:
 
     def begin(self) -> None:
         """Do, in a thread, what is not to wait for its first turn."""
+        # A day is long: a daemon that is restarted every day would never come to it.
+        self._upkeep.prune(self._settings)
         self._upkeep.publish_head()
         if self._settings.task_workers:
             self.index_if_due()
