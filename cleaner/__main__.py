@@ -98,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _chosen(options: argparse.Namespace, settings: config.Settings) -> list[Target]:
     """Return the targets that the options name; raises LookupError with a text for the user."""
     if options.kind == "database":
-        raise LookupError("no database backend is configured, so there is nothing to clean. 未配置数据库缓存。")
+        # Databases are the store's, which the cleaner does not know; the operations know both.
+        raise LookupError(
+            "this command cleans files; for Redis and MongoDB: python -m operations cleanup --type database. "
+            "本命令只清理文件；清理 Redis 和 MongoDB 请用：python -m operations cleanup --type database"
+        )
     targets = list(configured_targets(settings))
     if not any(target.kind is TargetKind.PYTHON for target in targets):
         targets.append(bytecode_target(settings.root))

@@ -13,7 +13,18 @@ from typing import Any
 
 from core.access import Caller, Role
 from core.errors import BadRequest, NotConfirmed, NotFound, TaskError
-from core.listing import Availability, Backend, EntryType, Family, Listing, ListingPage, Sort, TargetTotals
+from core.listing import (
+    AgeBand,
+    Availability,
+    Backend,
+    DaySample,
+    EntryType,
+    Family,
+    Listing,
+    ListingPage,
+    Sort,
+    TargetTotals,
+)
 from core.tasks import Json, Priority, Task, TaskEngine, TaskRequest, TaskState
 from operations.auditing import Auditor
 from operations.health import HealthBoard
@@ -134,6 +145,14 @@ class Operations:
             self._refuse_unknown(target)
         types = () if type is None else (type,)
         return self._listing.page(types=types, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size)
+
+    def ages(self) -> tuple[AgeBand, ...]:
+        """Return the sizes by age of each target, as its last walk found them."""
+        return self._listing.ages()
+
+    def samples(self, since_day: int) -> tuple[DaySample, ...]:
+        """Return how large each target was, day by day; ``since_day`` counts from 1970-01-01 UTC."""
+        return self._listing.samples(since_day)
 
     def availability(self) -> dict[str, tuple[Backend, Availability]]:
         """Return each backend by name with its health, at most some seconds old."""

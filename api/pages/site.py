@@ -30,7 +30,7 @@ from core.audit import Records
 PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
 
-NAVIGATION = ("status",)
+NAVIGATION = ("status", "cache", "tasks", "audit", "models")
 _AGES = re.compile(r"(<time [^>]*data-since[^>]*>)[^<]*")
 
 
