@@ -85,9 +85,9 @@ def test_durations_are_told_as_people_say_them(seconds: float | None, words: str
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB"), (5 << 50, "5120 TiB")],
+    [(None, "–"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (3 * 10**12, "3.0 TB"), (5 * 10**15, "5000 TB")],
 )
-def test_sizes_are_told_in_binary_units(size: int | None, words: str) -> None:
+def test_sizes_are_told_in_powers_of_a_thousand(size: int | None, words: str) -> None:
     assert bytes_of(size) == words
 
 
