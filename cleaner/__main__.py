@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.info:
             return _info(options, targets, run)
-        return _clean(options, targets, run, sweep if options.dry_run else _recorded(settings))
+        return _clean(options, targets, run, sweep if options.dry_run else recording(settings))
     except KeyboardInterrupt:
         return 130
 
@@ -98,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _chosen(options: argparse.Namespace, settings: config.Settings) -> list[Target]:
     """Return the targets that the options name; raises LookupError with a text for the user."""
     if options.kind == "database":
-        raise LookupError("no database backend is configured, so there is nothing to clean. 未配置数据库缓存。")
+        # Databases are the store's, which the cleaner does not know; the operations know both.
+        raise LookupError(
+            "this command cleans files; for Redis and MongoDB: python -m operations cleanup --type database. "
+            "本命令只清理文件；清理 Redis 和 MongoDB 请用：python -m operations cleanup --type database"
+        )
     targets = list(configured_targets(settings))
     if not any(target.kind is TargetKind.PYTHON for target in targets):
         targets.append(bytecode_target(settings.root))
@@ -163,12 +167,13 @@ def _info(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
     return code
 
 
-def _recorded(settings: config.Settings) -> Sweeper:
+def recording(settings: config.Settings, *, scheduled: bool = False) -> Sweeper:
+    """Return a sweep that leaves audit records, as of the person at the terminal or of the timetable."""
     # Here: a dry run and --info leave no record, and start without these imports.
     from operations.auditing import Auditor, LazyAuditLog
-    from operations.callers import command_caller
+    from operations.callers import command_caller, schedule_caller
 
-    return sweep_on_record(Auditor(LazyAuditLog(settings)), command_caller())
+    return sweep_on_record(Auditor(LazyAuditLog(settings)), schedule_caller() if scheduled else command_caller())
 
 
 def _clean(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import config
 from core.access import caller_at_work
 from core.effects import Effect
-from core.errors import BackendError, CacheKeeperError, NotFound, TaskCancelled, TaskError
+from core.errors import BackendError, CacheKeeperError, TaskCancelled, TaskError
 from core.listing import Backend, Family, Pulse
 from core.tasks import TaskContext
 from operations import backends as every_kind
@@ -148,7 +148,7 @@ class _Desk:
         if target:
             found = [each for each in self.backends if each.name == target]
             if not found:
-                raise NotFound(f"the target {target!r} is no longer configured")
+                raise TaskError(f"the target {target!r} is no longer configured")
             return [each for each in found if family in (ALL, each.family)]
         if family == ALL:
             return [each for each in self.backends if each.family is not Family.MODEL]

@@ -11,8 +11,10 @@ import base64
 import json
 import sqlite3
 import threading
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +80,7 @@ _LARGEST_SIZE = 1 << 50
 _MOST_FILES = 1 << 40
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TRANSACTION_ENTRIES = 20_000
+_OF_ROW, _OF_ENTRY = itemgetter(0, 1, 2, 3, 4), itemgetter(2, 3, 4, 5, 6)
 _SAMPLE_DAYS = 400
 _COLUMNS = {
     Sort.NEWEST: ("created_at", True), Sort.OLDEST: ("created_at", False), Sort.LARGEST: ("size", True),
@@ -315,12 +318,10 @@ class Walk:
             self._target, self._before = connection.execute(
                 "SELECT id, entries FROM targets WHERE name = ?", (target,)
             ).fetchone()
-            first, last = connection.execute(
-                "SELECT min(id), max(id) FROM entries WHERE target = ?", (self._target,)
-            ).fetchone()
-        # One bit for each number in use: 125 KB for a million entries.
-        self._first, self._last = first or 0, last or -1
-        self._met = bytearray((self._last - self._first) // 8 + 1)
+            (last,) = connection.execute("SELECT max(id) FROM entries WHERE target = ?", (self._target,)).fetchone()
+        self._last = last or 0
+        # The numbers of the rows that were found again: 8 MB for a million entries.
+        self._met = array("q")
 
     def put(self, batch: Sequence[ListedEntry]) -> None:
         """Compare entries with the index, and write those that are new or different."""
@@ -328,20 +329,17 @@ class Walk:
             return
         self.seen += len(batch)
         with self._index.writing() as connection:
+            rows = self._known(connection, batch)
             new: dict[str, ListedEntry] = {}
             different: list[tuple[ListedEntry, int]] = []
-            met, first, last = self._met, self._first, self._last
-            # Runs for every entry of every walk, nearly always without finding anything: written for speed.
-            for entry, row in zip(batch, self._known(connection, batch), strict=True):
-                if row is None:
-                    new[entry[2]] = entry
-                    continue
-                number = row[5]
-                if number <= last:
-                    bit = number - first
-                    met[bit >> 3] |= 1 << (bit & 7)
-                if row[:5] != entry[2:] and not self._same(row, entry):
-                    different.append((entry, number))
+            # Nearly every batch of every walk is as it was: this one comparison is all that happens to it.
+            if None in rows or list(map(_OF_ROW, rows)) != list(map(_OF_ENTRY, batch)):  # type: ignore[arg-type]
+                for entry, row in zip(batch, rows, strict=True):
+                    if row is None:
+                        new[entry[2]] = entry
+                    elif row[:5] != entry[2:] and not self._same(row, entry):
+                        different.append((entry, row[5]))
+            self._met.extend(row[5] for row in rows if row is not None)
             if new:
                 self.added += len(new)
                 connection.executemany(
@@ -357,8 +355,10 @@ class Walk:
 
     def finish(self, now: float) -> None:
         """Remove what was not seen, set ``indexed_at``, and note how large and how old what is left is."""
-        if int.from_bytes(self._met, "little").bit_count() != self._before:
-            self._remove_unseen()
+        # A set: a scan may have shown an entry twice. Later numbers were not there as the walk began.
+        met = {number for number in self._met if number <= self._last}
+        if len(met) < self._before:
+            self._remove_unseen(met)
         ages = self._index.age_rows(self._target, now)
         with self._index.writing() as connection:
             connection.execute("UPDATE targets SET indexed_at = ?, error = '' WHERE id = ?", (now, self._target))
@@ -388,7 +388,8 @@ class Walk:
         ).fetchall()
         if len(rows) == limit:
             rows = connection.execute(
-                f"SELECT {columns} FROM json_each(?) JOIN entries ON target = ? AND name = value",
+                f"SELECT {columns} FROM (SELECT value FROM json_each(?)) CROSS JOIN entries"
+                " ON target = ? AND name = value",
                 (json.dumps(names), self._target),
             ).fetchall()
         return list(map({row[0]: row for row in rows}.get, names))
@@ -402,8 +403,8 @@ class Walk:
         apart = max(abs(created_at - row[2]), abs((last_accessed or 0.0) - (row[3] or 0.0)))
         return bool(apart <= self._tolerance_seconds)
 
-    def _remove_unseen(self) -> None:
-        number = self._first - 1
+    def _remove_unseen(self, met: set[int]) -> None:
+        number = 0
         while True:
             with self._index.writing() as connection:
                 # Numbers above the last are new since this walk began: of this walk, or of another process's.
@@ -411,11 +412,7 @@ class Walk:
                     "SELECT id FROM entries NOT INDEXED WHERE id > ? AND id <= ? AND target = ? ORDER BY id LIMIT ?",
                     (number, self._last, self._target, _TRANSACTION_ENTRIES),
                 ).fetchall()
-                gone = [
-                    row
-                    for row in rows
-                    if not self._met[(row[0] - self._first) >> 3] >> ((row[0] - self._first) & 7) & 1
-                ]
+                gone = [row for row in rows if row[0] not in met]
                 connection.executemany("DELETE FROM entries WHERE id = ?", gone)
                 self.removed += len(gone)
             if not rows:

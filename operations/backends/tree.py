@@ -93,7 +93,7 @@ class TreeReader:
 
     def _files(self, descriptor: int, path: str, level: int) -> Iterator[list[ListedEntry]]:
         """Directories whose files are the units. The inner loop runs for every file and is written for speed."""
-        layout, target, kind, prefix = self._layout, self.target.name, self._type, self.prefix + path
+        layout, target, kind, prefix = self._layout, self.target.name, self._type, printable(self.prefix + path)
         owns, stated_time, bytecode = self._owns, layout.stated_time, layout.bytecode
         below: list[str] = []
         batch, make, count = self._batch, tuple.__new__, 0
@@ -117,8 +117,7 @@ class TreeReader:
                     created = status.st_mtime
                     if created < OLDEST_CREDIBLE_TIME:
                         created = status.st_ctime
-                full = prefix + name
-                shown = full if full.isprintable() else printable(full)
+                shown = prefix + (name if name.isprintable() else printable(name))
                 batch.append(make(ListedEntry, (target, kind, shown, status.st_size, created, status.st_atime, 1)))
                 count += 1
                 if not count & _PULSE_MASK:

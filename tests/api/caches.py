@@ -17,6 +17,10 @@ DAY_SECONDS = 86400
 API = "/api/cache"
 
 FLEET = """
+[[group]]
+name = "room-1"
+servers = [{ name = "gpu-7", url = "http://127.0.0.1:9" }]
+
 [[target]]
 name = "previews"
 kind = "directory"
@@ -92,10 +96,9 @@ class Caches:
 
 @contextmanager
 def running_caches(directory: Path, **settings: str) -> Iterator[Caches]:
-    """Run main.py with one worker over a fleet of one address at which nobody answers."""
+    """Run main.py with one worker over a fleet of one server that does not answer."""
     settings = {
         "TASK_WORKERS": "1",
-        "SERVERS": "http://127.0.0.1:9",
         "CHECK_INTERVAL_SECONDS": "600",
         "RATE_LIMIT_READS_PER_MINUTE": "100000",
         "RATE_LIMIT_WRITES_PER_MINUTE": "100000",

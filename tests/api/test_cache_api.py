@@ -223,10 +223,10 @@ def test_a_clear_takes_everything_in_its_target_and_nothing_beside_it(caches: Ca
 
 
 def test_a_warm_up_is_a_task_that_tells_what_became_of_it(caches: Caches) -> None:
-    answer = caches.call("POST", "warmup", Role.OPERATOR, {"servers": ["127.0.0.1:9"]})
+    answer = caches.call("POST", "warmup", Role.OPERATOR, {"servers": ["gpu-7"]})
     assert answer.status == 202
     data = answer.json()["data"]
-    assert (data["name"], data["arguments"]["servers"]) == ("warmup", ["127.0.0.1:9"])
+    assert (data["name"], data["arguments"]["servers"]) == ("warmup", ["gpu-7"])
     assert caches.call("POST", f"operations/{data['id']}/cancel").status == 200
     problem(caches.call("POST", "warmup", body={"servers": ["nobody"]}), 404)
 

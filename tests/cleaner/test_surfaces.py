@@ -185,8 +185,8 @@ def test_bad_usage_is_exit_code_2_with_one_clear_line(cache: Cache, arguments: t
     assert "11/old" in cache.left()
 
 
-def test_no_database_is_said_to_be_configured(cache: Cache) -> None:
-    assert "no database backend is configured" in run(cache, "--type", "database").stderr
+def test_for_databases_the_command_that_cleans_them_is_named(cache: Cache) -> None:
+    assert "python -m operations cleanup --type database" in run(cache, "--type", "database").stderr
 
 
 def test_refusals_are_exit_code_1_and_name_their_flag(cache: Cache) -> None:

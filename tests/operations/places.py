@@ -73,7 +73,9 @@ class TreePlace:
         return {name for path, name in self._named.items() if Path(path).exists()}
 
     def listed_name(self, name: str, _: float) -> str:
-        return self.path(name, age_seconds)
+        # As it was put: the name of a proxy's file has its time in it, and the hour may have passed since.
+        (path,) = (path for path, named in self._named.items() if named == name)
+        return str(Path(path).relative_to(self.root))
 
     def put_bad(self) -> None:
         # The time lies in the future: not an age.
