@@ -108,7 +108,7 @@ class LineChart:
 def line_chart(points: Sequence[tuple[int, float]], *, width: int = 640, height: int = 150) -> LineChart:
     """Given at least two (day, value) in order, return their chart."""
     first_day, last_day = points[0][0], points[-1][0]
-    top = nice_bytes(max(value for _, value in points))
+    top = nice(max(value for _, value in points))
     places = [
         (round((day - first_day) / (last_day - first_day) * width, 1), round(height - value / top * height, 1))
         for day, value in points
@@ -125,9 +125,3 @@ def line_chart(points: Sequence[tuple[int, float]], *, width: int = 640, height:
         first_day,
         last_day,
     )
-
-
-def nice_bytes(size: float) -> float:
-    """Return the next 1, 2, 5, 10, 20 … 500 of a binary unit that is not below ``size``."""
-    unit = 1024.0 ** min(max(int(math.log(max(size, 1), 1024)), 0), 4)
-    return max(nice(size / unit), 1.0) * unit

@@ -26,6 +26,7 @@ from api.pages import words
 from api.texts import TEXTS, language_of
 from core.access import Caller, Role
 from core.audit import Records
+from core.reason_words import reason_text
 
 PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
@@ -145,6 +146,7 @@ class Site:
             "may": visit.may,
             "link": visit.link,
             "part": visit.part,
+            "why": lambda reason: reason_text(reason, chinese=visit.language == "zh"),
             "duration": lambda seconds: words.duration(seconds, text.units),
         }
         content = ""

@@ -36,7 +36,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "kind": ("Kind", "类型"),
     "size": ("Size", "大小"),
     "disk_free": ("Disk free", "磁盘剩余"),
-    "usable": ("usable", "可用"),
     "not_usable": ("not usable", "不可用"),
     "clear": ("Clear", "清空"),
     "clear_target": ("Clear {name}", "清空 {name}"),
@@ -115,7 +114,5 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "pinned": ("pinned", "已固定"),
     "read_only": ("read-only", "只读"),
-    "whole": ("whole", "完整"),
-    "not_whole": ("not whole", "不完整"),
     "no_models": ("No model was found.", "未找到模型。"),
 }

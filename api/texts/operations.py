@@ -25,6 +25,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "task_failed": ("failed", "失败"),
     "task_cancelled": ("cancelled", "已取消"),
     "dead_letter": ("dead letter", "死信"),
+    "dry_run": ("plan", "预览"),
     "by": ("By", "用户"),
     "progress": ("Progress", "进度"),
     "progress_of": ("{percent} %", "{percent} %"),

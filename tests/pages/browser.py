@@ -7,11 +7,17 @@ import importlib.resources
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+import config
+from core.access import Role
+from runtime.access import open_tokens
+from tests.workspace import Workspace
 
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -37,6 +43,13 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def token_of(workspace: Workspace, role: Role) -> str:
+    """Return a token that lasts as long as the tests, signed with the running program's own key."""
+    tokens, register = open_tokens(config.load(workspace.root, workspace.environment))
+    with contextlib.closing(register):
+        return tokens.issue(f"the-{role}", role, 3600, time.time())[0]
 
 
 class Reader:
@@ -98,4 +111,4 @@ class Reader:
         self.context.close()
 
 
-__all__ = ["DESKTOP", "PHONE", "Reader", "chromium", "expect"]
+__all__ = ["DESKTOP", "PHONE", "Reader", "chromium", "expect", "token_of"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-import config
 from core.access import Role
 from examples.fake_comfyui import FakeFleet
-from runtime.access import open_tokens
-from tests.pages.browser import Reader, expect
+from tests.pages.browser import Reader, expect, token_of
 from tests.workspace import Workspace, wait_for, workspace_in
 
 KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
@@ -42,10 +39,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             fakes[1].set_loader(fail=True)
             workspace.running()
             wait_for(lambda: workspace.states().get(fakes[1].url) == "failed")
-            tokens, register = open_tokens(config.load(workspace.root, workspace.settings))
-            token, _ = tokens.issue("olga", Role.OPERATOR, 3600, time.time())
-            register.close()
-            yield Daemon(workspace, fakes, token)
+            yield Daemon(workspace, fakes, token_of(workspace, Role.OPERATOR))
 
 
 def mark(reader: Reader) -> None:
