@@ -20,7 +20,7 @@ from benchmarks.measure import Running, publish, running_main, table
 from runtime.limits import raise_open_files
 
 SIZES = (1000, 5000)
-VISITS = 9
+VISITS = 7
 TARGETS = {
     "/status": "< 300 ms at 1,000",
     "/status?page_size=200": "",
