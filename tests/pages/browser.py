@@ -56,13 +56,12 @@ class Reader:
     """Somebody with a browser of their own, who notes everything that goes wrong in it."""
 
     def __init__(
-        self, browser: Browser, base: str, *, token: str = "", language: str = "en-US", dark: bool = False,
+        self, browser: Browser, base: str, *, token: str = "", language: str = "en-US",
         size: tuple[int, int] = DESKTOP,
     ) -> None:  # fmt: skip
         self.context: BrowserContext = browser.new_context(
             base_url=base,
             locale=language,
-            color_scheme="dark" if dark else "light",
             viewport={"width": size[0], "height": size[1]},
             reduced_motion="reduce",
         )
@@ -89,6 +88,12 @@ class Reader:
         self.page.goto(path)
         return self.page
 
+    def open_fresh(self, path: str) -> Page:
+        """Open a page and wait until its script has brought what the reader's token allows."""
+        with self.page.expect_response(lambda answer: "x-parts" in answer.request.headers):
+            self.page.goto(path)
+        return self.page
+
     def row(self, name: str) -> Any:
         return self.page.locator("tbody", has=self.page.get_by_role("rowheader", name=name))
 
@@ -96,16 +101,18 @@ class Reader:
         return self.page.locator("#notices")
 
     def violations(self) -> list[str]:
-        """Return what axe finds wrong with what is shown now."""
+        """Return what axe finds wrong with what is shown now, in light and dark."""
         self.page.evaluate(AXE)
-        found = self.page.evaluate(
-            "() => axe.run(document, {resultTypes: ['violations'], runOnly: {type: 'tag', "
-            "values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}})"
-        )
-        return [
-            f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']][:3]}"
-            for each in found["violations"]
-        ]
+        found = []
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        for scheme, only in (("light", {"type": "tag", "values": tags}), ("dark", ["color-contrast"])):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            answer = self.page.evaluate("only => axe.run(document, {resultTypes: ['violations'], runOnly: only})", only)
+            found += [
+                f"{scheme}: {each['id']}: {each['help']}: {[node['target'] for node in each['nodes']][:3]}"
+                for each in answer["violations"]
+            ]
+        return found
 
     def close(self) -> None:
         self.context.close()
