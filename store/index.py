@@ -86,7 +86,6 @@ _LARGEST_SIZE = 1 << 50
 _MOST_FILES = 1 << 40
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TRANSACTION_ENTRIES = 20_000
-_OF_ROW, _OF_ENTRY = itemgetter(0, 1, 2, 3, 4), itemgetter(2, 3, 4, 5, 6)
 _SAMPLE_DAYS = 400
 _FACTS, _MARK, _NUMBER = itemgetter(3, 4, 5, 6), itemgetter(1), itemgetter(2)
 _COLUMNS = {
