@@ -45,7 +45,7 @@ def create_app(
     app.include_router(task_routes(operations, gate))
     app.include_router(audit_routes(audit_log, operations.auditor, gate))
     app.include_router(server_routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
-    app.include_router(me_route(gate), tags=["access"], responses=ERRORS)
+    app.include_router(me_route(gate), tags=["fleet"], responses=ERRORS)
     app.include_router(pages(fleet, operations, audit_log, gate))
     app.include_router(docs_routes(app, gate))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))

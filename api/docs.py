@@ -27,6 +27,7 @@ TAGS = [
     {"name": "tasks", "description": "任务：进度、取消、重试、批次、工作进程 · Tasks and their progress"},
     {"name": "models", "description": "磁盘上的模型 · Models on disk"},
     {"name": "audit", "description": "操作审计日志 · Who did what, when, with what result"},
+    {"name": "access", "description": "令牌与角色 · Whose token it is"},
     {"name": "fleet", "description": "ComfyUI 服务器：状态、检测、预热 · The servers"},
 ]
 _PAGE = Path(__file__).parent / "static" / "docs.html"

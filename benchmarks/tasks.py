@@ -263,6 +263,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds in which the engines take turns (5)")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/tasks.md")
     options = parser.parse_args()
+    load_before = os.getloadavg()[0]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in ("one", "two", "redis"):
@@ -286,10 +287,13 @@ def main() -> None:
         taken = [takeover(two) for _ in range(options.rounds)]
         accepted = accepts(one)
         idle = idle_cpu(one, 20)
-    publish("tasks", "Task engines", sections(rows, taken, accepted, idle), save=options.save)
+    loads = (load_before, os.getloadavg()[0])
+    publish("tasks", "Task engines", sections(rows, taken, accepted, idle, loads), save=options.save)
 
 
-def sections(rows: Sequence[Row], taken: Sequence[float], accepted: float, idle: float) -> dict[str, str]:
+def sections(
+    rows: Sequence[Row], taken: Sequence[float], accepted: float, idle: float, loads: tuple[float, float]
+) -> dict[str, str]:
     """Return the results by heading."""
     simple = statistics.median(rows[2].rates)
     lines = []
@@ -303,7 +307,8 @@ def sections(rows: Sequence[Row], taken: Sequence[float], accepted: float, idle:
     return {
         "Engines, in turns within one run": table(heads, lines)
         + "\n\nTasks that do nothing, medians of the rounds; aims: at least 2,000/s with one worker and 4 × RQ's "
-        "SimpleWorker, p99 under 30 ms.",
+        "SimpleWorker, p99 under 30 ms. Load average of the machine before and after: "
+        f"{loads[0]:.1f}, {loads[1]:.1f}; on a busy one the figures say little.",
         "The embedded engine beside that": table(
             ["what", "measured"],
             [

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.info:
             return _info(options, targets, run)
-        return _clean(options, targets, run, sweep if options.dry_run else _recorded(settings))
+        return _clean(options, targets, run, sweep if options.dry_run else recording(settings))
     except KeyboardInterrupt:
         return 130
 
@@ -167,12 +167,13 @@ def _info(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
     return code
 
 
-def _recorded(settings: config.Settings) -> Sweeper:
+def recording(settings: config.Settings, *, scheduled: bool = False) -> Sweeper:
+    """Return a sweep that leaves audit records, as of the person at the terminal or of the timetable."""
     # Here: a dry run and --info leave no record, and start without these imports.
     from operations.auditing import Auditor, LazyAuditLog
-    from operations.callers import command_caller
+    from operations.callers import command_caller, schedule_caller
 
-    return sweep_on_record(Auditor(LazyAuditLog(settings)), command_caller())
+    return sweep_on_record(Auditor(LazyAuditLog(settings)), schedule_caller() if scheduled else command_caller())
 
 
 def _clean(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> int:

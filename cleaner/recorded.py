@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from cleaner.report import SweepReport
 from cleaner.sweep import Run, sweep
-from core.access import Caller
-from core.audit import Records
 from core.errors import StoreError
 from core.targets import Target
+
+if TYPE_CHECKING:
+    # A dry run leaves no record, and starts sooner without them.
+    from core.access import Caller
+    from core.audit import Records
 
 Sweeper = Callable[[Target, Run], list[SweepReport]]
 

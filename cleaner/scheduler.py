@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import config
-from cleaner.__main__ import days_number, exit_code
+from cleaner.__main__ import days_number, exit_code, recording
 from cleaner.configured import ROOT, aged, boundaries_of, configured_targets
-from cleaner.recorded import Sweeper, sweep_on_record
+from cleaner.recorded import Sweeper
 from cleaner.report import SweepReport
 from cleaner.scheduled import is_due, run_scheduled
 from cleaner.show import report_lines
@@ -23,8 +23,6 @@ from cleaner.stamp import read_clock
 from cleaner.sweep import Run, sweep
 from core.errors import ConfigError
 from core.targets import Target, TargetKind
-from operations.auditing import Auditor, LazyAuditLog
-from operations.callers import schedule_caller
 
 log = logging.getLogger("cleaner")
 # The wall clock is looked at this often: a clock that was set, or a machine that slept, is noticed soon.
@@ -116,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(ROOT)
         daily_time = options.time or settings.clean_time or "02:00"
-        sweeper = sweep_on_record(Auditor(LazyAuditLog(settings)), schedule_caller())
+        sweeper = recording(settings, scheduled=True)
         scheduler = CacheScheduler(options.days, daily_time, dry_run=options.dry_run, sweeper=sweeper)
     except ConfigError as error:
         print(error, file=sys.stderr)

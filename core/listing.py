@@ -78,10 +78,40 @@ class TargetTotals:
     error: str = ""
 
 
+AGE_LIMITS_DAYS = (1, 7, 30, 90, 365)
+"""Where one band of ages ends and the next begins; the last one has no end."""
+
+
+@dataclass(frozen=True)
+class AgeBand:
+    """What of one target is of one age: younger than ``AGE_LIMITS_DAYS[band]``, and not of an earlier band."""
+
+    target: str
+    band: int
+    entries: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class DaySample:
+    """How large a target was at the last walk of a day; ``day`` counts from 1970-01-01 UTC."""
+
+    day: int
+    target: str
+    entries: int
+    size_bytes: int
+
+
 class Listing(Protocol):
     """The index, as readers see it. Raises StoreError."""
 
     def totals(self) -> tuple[TargetTotals, ...]: ...
+
+    def ages(self) -> tuple[AgeBand, ...]:
+        """Return the sizes by age, as each target's last walk found them."""
+
+    def samples(self, since_day: int) -> tuple[DaySample, ...]:
+        """Return one sample a target and day from ``since_day`` on, by day."""
 
     def page(
         self,

@@ -27,8 +27,6 @@ _PUBLISHED = frozenset({
     "asecretstringatleast256bitslong",
 })  # fmt: skip
 
-_known = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
-
 
 def weakness_of(secret: str) -> str:
     """Given a secret for signing, return what is wrong with it in words that do not repeat it, or an empty text."""
@@ -36,7 +34,9 @@ def weakness_of(secret: str) -> str:
     if not size:
         return "is missing"
     plain = re.sub(r"[^a-z0-9]", "", secret.lower())
-    if plain in _PUBLISHED or (plain and len(_known.sub("", plain)) < min(_LEAST_OF_ITS_OWN, len(plain) // 2)):
+    # Longer words first. Made here: every command loads this module, and few have a secret to judge.
+    known = "|".join(sorted(_WORDS, key=len, reverse=True))
+    if plain in _PUBLISHED or (plain and len(re.sub(known, "", plain)) < min(_LEAST_OF_ITS_OWN, len(plain) // 2)):
         return "is one that everybody knows"
     if size < SHORTEST_BYTES:
         return f"is only {size} bytes long, and must have at least {SHORTEST_BYTES}"

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import config
-from core.audit import Operation
 from core.errors import CacheKeeperError, ConfigError, ModelBusy
 from core.models.removal import CleanPolicy, Reason
 from core.models.units import size_text
@@ -44,6 +44,9 @@ from modelcache.show import (
     waste_lines,
 )
 from modelcache.transfer import TransferOptions, transfer
+
+if TYPE_CHECKING:
+    from core.audit import Operation
 
 INDEX_NAME = "modelcache_index.json"
 

@@ -94,7 +94,7 @@ def _work_for_many(settings: Settings, url: Secret, options: WorkerOptions, endi
         retry_seconds=options.retry_seconds or RETRY_SECONDS,
     )
     log.info("Ready name=%s queues=%s", worker.name, ",".join(options.queues))
-    worker.run(ending.call)
+    worker.run(ending.call, lambda: ending.asked)
 
 
 @contextmanager

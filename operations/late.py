@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 from core.errors import StoreError
-from core.listing import EntryType, Listing, ListingPage, Sort, TargetTotals
+from core.listing import AgeBand, DaySample, EntryType, Listing, ListingPage, Sort, TargetTotals
 from core.tasks import Batch, Json, Task, TaskEngine, TaskPage, TaskRequest, TaskState, WorkerInfo
 
 
@@ -108,6 +108,12 @@ class LateListing:
 
     def totals(self) -> tuple[TargetTotals, ...]:
         return self._listing.get().totals()
+
+    def ages(self) -> tuple[AgeBand, ...]:
+        return self._listing.get().ages()
+
+    def samples(self, since_day: int) -> tuple[DaySample, ...]:
+        return self._listing.get().samples(since_day)
 
     def page(
         self,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config import Settings
-from core.access import Caller, Channel, Role
 from core.errors import NotFound
 from core.listing import EntryType, Sort
 from core.tasks import TaskState
 from operations import views
+from operations.callers import command_caller
 from operations.opening import Opened
 
 
@@ -26,8 +24,7 @@ class LocalOperations:
         self._opened = Opened(settings)
         self._worker: subprocess.Popen[bytes] | None = None
         self._operations = self._opened.operations
-        # The account's name: $USER may be anything.
-        self._caller = Caller(f"local:{_login()}", Role.ADMIN, Channel.CLI, secrets.token_hex(8))
+        self._caller = command_caller()
 
     def stats(self) -> dict[str, Any]:
         self._read("cache.stats")
@@ -54,8 +51,8 @@ class LocalOperations:
         self._read("cache.backend-info")
         return views.backend_info(self._operations.availability())
 
-    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return views.task(self._operations.submit(self._caller, name, arguments))
+    def submit(self, name: str, arguments: Mapping[str, Any], *, host: str = "") -> dict[str, Any]:
+        return views.task(self._operations.submit(self._caller, name, arguments, host=host))
 
     def task(self, task_id: str) -> dict[str, Any]:
         found = self._operations.engine.task(task_id)
@@ -115,10 +112,3 @@ class LocalOperations:
 
     def _read(self, action: str, target: str = "") -> None:
         self._operations.auditor.read(self._caller, action, target, {})
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

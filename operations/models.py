@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from config import Settings
-from core.errors import NotFound, TaskError
+from core.errors import TaskError
 from core.models.removal import CleanPolicy
 from core.printable import printable
 from core.tasks import TaskContext
@@ -32,10 +32,10 @@ def listed(settings: Settings, now: float) -> dict[str, Any]:
 
 
 def verified(settings: Settings, name: str, *, full: bool, ctx: TaskContext, now: float) -> dict[str, Any]:
-    """Check the models that ``name`` means (all without one); raises NotFound when there is none."""
+    """Check the models that ``name`` means (all without one); raises TaskError when there is none."""
     models = find(_read(settings, now).models, name or None)
     if name and not models:
-        raise NotFound(f"no model matches {name!r}")
+        raise TaskError(f"no model matches {name!r}")
     rows = []
     for number, each in enumerate(models):
 
@@ -50,12 +50,12 @@ def verified(settings: Settings, name: str, *, full: bool, ctx: TaskContext, now
 
 
 def removed(settings: Settings, name: str, now: float) -> dict[str, Any]:
-    """Remove the one model of that exact name; raises NotFound, TaskError with what kept it."""
+    """Remove the one model of that exact name; raises TaskError with what kept it."""
     # The name alone, or with its directory where two directories have one of that name.
     models = [each for each in _read(settings, now).models if name in (printable(each.name), printable(each.key))]
     models = [each for each in models if not each.place.root.read_only]
     if not models:
-        raise NotFound(f"there is no model {name!r} in the directories of MODEL_CACHE_DIRS")
+        raise TaskError(f"there is no model {name!r} in the directories of MODEL_CACHE_DIRS")
     if len(models) > 1:
         raise TaskError(f"{name!r} is there more than once: {', '.join(printable(each.key) for each in models)}")
     planned = plan_clean(models, CleanPolicy(None, None), now)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from cleaner.show import reason_text, size_text
+from cleaner.show import size_text
 from core.printable import printable
+from core.reason_words import reason_text
 
 
 class Say:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
 from api.app import create_app
 from config import Settings
-from core.access import Caller, Channel, Role
 from core.errors import CacheKeeperError
 from core.tasks import Priority
 from operations.auditing import Auditor
+from operations.callers import schedule_caller
 from operations.opening import Opened
 from runtime.fleet import RunningFleet
 from runtime.gate import open_gate
@@ -61,6 +60,8 @@ class Operating:
 
     def begin(self) -> None:
         """Do, in a thread, what is not to wait for its first turn."""
+        # A day is long: a daemon that is restarted every day would never come to it.
+        self._upkeep.prune(self._settings)
         self._upkeep.publish_head()
         if self._settings.task_workers:
             self.index_if_due()
@@ -71,7 +72,7 @@ class Operating:
         turn = f"{self._settings.host_queue}/{interval:g}s/{int(time.time() // interval)}"
         if turn == self._indexed:
             return
-        caller = Caller("schedule", Role.OPERATOR, Channel.SCHEDULE, secrets.token_hex(8))
+        caller = schedule_caller()
         try:
             for name in ("refresh", "list_models"):
                 # The key is the same after a restart: the second wish finds the first one's task.

@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import BadCursor, StoreError
-from core.listing import MAX_PAGE_SIZE, EntryType, ListedEntry, ListingPage, Sort, TargetTotals
+from core.listing import (
+    AGE_LIMITS_DAYS,
+    MAX_PAGE_SIZE,
+    AgeBand,
+    DaySample,
+    EntryType,
+    ListedEntry,
+    ListingPage,
+    Sort,
+    TargetTotals,
+)
 from store.database import Versions, connect
 
 INDEX: Versions = (
@@ -59,6 +69,16 @@ INDEX: Versions = (
         WHERE id = new.target;
     END;
     """,
+    """
+    CREATE TABLE ages (
+        target TEXT NOT NULL, band INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (target, band)
+    ) WITHOUT ROWID;
+    CREATE TABLE samples (
+        day INTEGER NOT NULL, target TEXT NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (day, target)
+    ) WITHOUT ROWID;
+    """,
 )
 
 _LARGEST_SIZE = 1 << 50
@@ -66,6 +86,7 @@ _LARGEST_SIZE = 1 << 50
 _MOST_FILES = 1 << 40
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TRANSACTION_ENTRIES = 20_000
+_SAMPLE_DAYS = 400
 _FACTS, _MARK, _NUMBER = itemgetter(3, 4, 5, 6), itemgetter(1), itemgetter(2)
 _COLUMNS = {
     Sort.NEWEST: ("created_at", True), Sort.OLDEST: ("created_at", False), Sort.LARGEST: ("size", True),
@@ -117,6 +138,29 @@ class EntryIndex:
             ).fetchall()
         return tuple(TargetTotals(row[0], EntryType(row[1]), *row[2:]) for row in rows)
 
+    def ages(self) -> tuple[AgeBand, ...]:
+        with self._reading() as connection:
+            rows = connection.execute("SELECT target, band, entries, size FROM ages ORDER BY target, band").fetchall()
+        return tuple(AgeBand(*row) for row in rows)
+
+    def samples(self, since_day: int) -> tuple[DaySample, ...]:
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT day, target, entries, size FROM samples WHERE day >= ? ORDER BY day, target", (since_day,)
+            ).fetchall()
+        return tuple(DaySample(*row) for row in rows)
+
+    def age_rows(self, target: int, now: float) -> list[tuple[int, int, int]]:
+        """Count a target's entries and bytes by age band. One pass over them: for the end of a walk."""
+        bands = " ".join(f"WHEN created_at > ? THEN {band}" for band in range(len(AGE_LIMITS_DAYS)))
+        limits = [now - days * 86400.0 for days in AGE_LIMITS_DAYS]
+        with self._reading() as connection:
+            return connection.execute(
+                f"SELECT CASE {bands} ELSE {len(AGE_LIMITS_DAYS)} END AS band, count(*), sum(size) "
+                "FROM entries NOT INDEXED WHERE target = ? GROUP BY band",
+                (*limits, target),
+            ).fetchall()
+
     def page(
         self,
         *,
@@ -166,6 +210,9 @@ class EntryIndex:
         """Forget every target that is not among these: what is no longer configured is nobody's cache."""
         with self.writing() as connection:
             known = connection.execute("SELECT id, name FROM targets").fetchall()
+            connection.execute(
+                "DELETE FROM ages WHERE target NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+            )
         for number, name in known:
             if name not in names:
                 self._forget(number)
@@ -266,6 +313,7 @@ class Walk:
 
     def __init__(self, index: EntryIndex, target: str, type: EntryType, tolerance_seconds: float) -> None:
         self._index = index
+        self._name = target
         self._tolerance_seconds = tolerance_seconds
         self.seen = self.added = self.changed = self.removed = 0
         with index.writing() as connection:
@@ -315,13 +363,22 @@ class Walk:
                 )
 
     def finish(self, now: float) -> None:
-        """Remove what was not seen, and set ``indexed_at``."""
+        """Remove what was not seen, set ``indexed_at``, and note how large and how old what is left is."""
         # A set: a scan may have shown an entry twice. Later numbers were not there as the walk began.
         met = {number for number in self._met if number <= self._last}
         if len(met) < self._before:
             self._remove_unseen(met)
+        ages = self._index.age_rows(self._target, now)
         with self._index.writing() as connection:
             connection.execute("UPDATE targets SET indexed_at = ?, error = '' WHERE id = ?", (now, self._target))
+            connection.execute("DELETE FROM ages WHERE target = ?", (self._name,))
+            connection.executemany("INSERT INTO ages VALUES (?, ?, ?, ?)", [(self._name, *row) for row in ages])
+            # The last walk of a day is the day's sample.
+            connection.execute(
+                "INSERT OR REPLACE INTO samples SELECT ?, name, entries, size FROM targets WHERE id = ?",
+                (int(now // 86400), self._target),
+            )
+            connection.execute("DELETE FROM samples WHERE day < ?", (int(now // 86400) - _SAMPLE_DAYS,))
 
     def fail(self, error: str) -> None:
         """Note why the target could not be read to the end; nothing is removed."""

@@ -215,6 +215,7 @@ if f[2] == '1' then
   return 'over'
 end
 redis.call('HINCRBY', job, 'ck_attempts', 1)
+redis.call('HDEL', job, 'ck_progress')
 redis.call('HSET', job, 'ck_started', ARGV[2])
 return 'go'
 """

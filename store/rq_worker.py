@@ -2,7 +2,7 @@
 
 What differs from ``rq worker``: it goes on through a restart of Redis; a dead worker's task is taken over after three
 missed heartbeats (RQ: a minute later); the child dies with its worker; a stop asks the task to end instead of waiting
-for it; nothing is pickled; no process for a scheduler and no thread for commands beside it.
+for it; nothing is pickled; instead of RQ's scheduler and its thread for commands, one process looks after the queue.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ WORKER_TTL_SECONDS = 25
 
 PROGRESS_SECONDS = 0.2
 """Least time between two writes of how far a task is."""
+
+MAX_STEPS = 100
 
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger("worker")
@@ -94,18 +96,22 @@ class TaskWorker(Worker):
             missed_seconds=3 * monitoring_seconds,
         )
 
-    def run(self, call_at_end: Callable[[Callable[[], None]], None]) -> None:
+    def run(self, call_at_end: Callable[[Callable[[], None]], None], at_once: Callable[[], bool]) -> None:
         """Work until told to end; raises StoreError when Redis stays away for too long.
 
-        ``call_at_end`` is given what ends the worker; it may be called from any thread, and at once.
+        ``call_at_end`` is given what ends the worker; it may be called from any thread, and more than once. ``at_once``
+        says then whether the task in hand goes back to the queue, or is finished first.
         """
-        self._call_at_end = call_at_end
+        self._call_at_end, self._at_once = call_at_end, at_once
         # Inherited by each child, which so can be asked to end from its first moment on.
         signal.signal(signal.SIGUSR1, _ask_to_end)
         self._start_upkeep()
         try:
             with self._address.telling():
                 self.work(logging_level="ERROR")
+        except StopRequested:
+            # Told to end before it had begun.
+            self.teardown()
         finally:
             os.kill(self._upkeep_pid, signal.SIGKILL)
             os.waitpid(self._upkeep_pid, 0)
@@ -119,7 +125,7 @@ class TaskWorker(Worker):
         if self._upkeep_pid == 0:
             try:
                 _die_with_parent(self._owner.pid)
-                for number in (signal.SIGINT, signal.SIGTERM):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)
                 self._upkeep.run()
             finally:
@@ -143,8 +149,18 @@ class TaskWorker(Worker):
 
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()  # type: ignore[no-untyped-call]
-        # By a signal, because the main thread waits in Redis for work and only a signal gets it out.
-        self._call_at_end(lambda: os.kill(self._owner.pid, signal.SIGTERM))
+        signal.signal(signal.SIGUSR2, self._retire)
+
+        def end() -> None:
+            # By a signal, because the main thread waits in Redis for work and only a signal gets it out.
+            os.kill(self._owner.pid, signal.SIGTERM if self._at_once() else signal.SIGUSR2)
+
+        self._call_at_end(end)
+
+    def _retire(self, _number: int, _frame: FrameType | None) -> None:
+        """End after the task in hand."""
+        self._shutdown_requested_date = now()
+        self._shutdown()  # type: ignore[no-untyped-call]
 
     def subscribe(self) -> None:
         """No commands by way of Redis: a task hears of its cancellation when it says how far it is."""
@@ -247,11 +263,11 @@ class _Context:
     def progress(self, percent: float | None, step: str = "", message: str = "") -> None:
         if _asked_to_end:
             raise TaskInterrupted("the worker is to end")
-        new_step = step != self._said["step"]
-        if step and new_step:
-            self._said["steps"].append(step)
+        steps = self._said["steps"]
+        if step and steps[-1:] != [step]:
+            self._said["steps"] = [*steps, step][-MAX_STEPS:]
         self._said.update(percent=percent, step=step, message=message)
-        if time.monotonic() < self._next_write and not new_step:
+        if time.monotonic() < self._next_write:
             return
         try:
             with self._address.telling(), self._client.pipeline(transaction=False) as pipe:

@@ -7,8 +7,12 @@ from fastapi.responses import RedirectResponse
 
 from api.fleet import Fleet
 from api.gate import Gate
+from api.pages.audit import audit_pages
+from api.pages.caches import cache_pages
 from api.pages.fleet import fleet_pages
+from api.pages.models import model_pages
 from api.pages.site import Site
+from api.pages.tasks import task_pages
 from api.ports import Operations
 from core.audit import AuditLog
 
@@ -23,4 +27,8 @@ def pages(fleet: Fleet, operations: Operations, audit_log: AuditLog, gate: Gate)
         return RedirectResponse("/status")
 
     router.include_router(fleet_pages(fleet, site))
+    router.include_router(cache_pages(operations, site))
+    router.include_router(task_pages(operations, site))
+    router.include_router(audit_pages(audit_log, site))
+    router.include_router(model_pages(operations, site))
     return router

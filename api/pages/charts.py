@@ -88,3 +88,40 @@ def nice(value: float) -> float:
         return 0.01
     power = 10.0 ** math.floor(math.log10(value))
     return next((power * step for step in (1, 2, 5, 10) if power * step >= value * 0.999999), power * 10)
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Values over days as an area below a line; ``ticks`` are (y, value), ``days`` from the first to the last."""
+
+    width: int
+    height: int
+    line: str
+    area: str
+    ticks: tuple[tuple[float, float], ...]
+    first: float
+    last: float
+    first_day: int
+    last_day: int
+
+
+def line_chart(points: Sequence[tuple[int, float]], *, width: int = 640, height: int = 150) -> LineChart:
+    """Given at least two (day, value) in order, return their chart."""
+    first_day, last_day = points[0][0], points[-1][0]
+    top = nice(max(value for _, value in points))
+    places = [
+        (round((day - first_day) / (last_day - first_day) * width, 1), round(height - value / top * height, 1))
+        for day, value in points
+    ]
+    line = " ".join(f"{x},{y}" for x, y in places)
+    return LineChart(
+        width,
+        height,
+        line,
+        f"0,{height} {line} {width},{height}",
+        tuple((round(height - share * height, 1), share * top) for share in (0.0, 0.5, 1.0)),
+        points[0][1],
+        points[-1][1],
+        first_day,
+        last_day,
+    )

@@ -26,11 +26,12 @@ from api.pages import words
 from api.texts import TEXTS, language_of
 from core.access import Caller, Role
 from core.audit import Records
+from core.reason_words import reason_text
 
 PARTS_HEADER = "x-parts"
 """Sent by the page's script: the versions of the parts that it has. Its presence asks for the content alone."""
 
-NAVIGATION = ("status",)
+NAVIGATION = ("status", "cache", "tasks", "audit", "models")
 _AGES = re.compile(r"(<time [^>]*data-since[^>]*>)[^<]*")
 
 
@@ -65,11 +66,11 @@ class Visit:
 
     def part(self, tag: str, key: str, content: Markup, classes: str = "") -> Markup:
         """Return an element that is sent only when it has changed; ``key`` names it within the page."""
-        name = f' class="{classes}"' if classes else ""
+        name = Markup(' class="%s"') % classes if classes else Markup("")
         # Ages grow by themselves in the browser: they alone are no change.
         lasting = _AGES.sub(r"\1", f"{key}\0{name}\0{content}")
         version = hashlib.blake2b(lasting.encode(), digest_size=6).hexdigest()
-        opening = Markup(f'<{tag}{name} data-key="%s" data-version="{version}"') % key
+        opening = Markup('<%s%s data-key="%s" data-version="%s"') % (tag, name, key, version)
         if version in self.have:
             return opening + Markup(f" data-kept></{tag}>")
         return opening + Markup(">") + content + Markup(f"</{tag}>")
@@ -145,6 +146,7 @@ class Site:
             "may": visit.may,
             "link": visit.link,
             "part": visit.part,
+            "why": lambda reason: reason_text(reason, chinese=visit.language == "zh"),
             "duration": lambda seconds: words.duration(seconds, text.units),
         }
         content = ""

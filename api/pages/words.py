@@ -24,14 +24,14 @@ def duration(seconds: float | None, units: str = UNITS) -> str:
 
 
 def bytes_of(number: float | None) -> str:
-    """Return a size in binary units: 512 B, 1.5 MiB."""
+    """Return a size in powers of 1000, as the commands tell it: 512 B, 1.5 MB."""
     if number is None:
         return "–"
     size = float(number)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1024 or unit == "TiB":
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 1000 or unit == "TB":
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1024
+        size /= 1000
     raise AssertionError("the last unit takes everything")
 
 

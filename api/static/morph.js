@@ -44,11 +44,14 @@ const OWN = { DETAILS: ["open"], BUTTON: ["disabled", "aria-busy"], DIALOG: ["op
 
 function copyAttributes(shown, received) {
   const own = OWN[shown.nodeName.toUpperCase()] ?? [];
+  // What the reader has typed or chosen stays, until the service itself says something else than before.
+  const anew = (name) => shown.getAttribute(name) !== received.getAttribute(name);
+  const value = shown.nodeName === "INPUT" && anew("value") && shown !== document.activeElement;
+  const selected = shown.nodeName === "OPTION" && anew("selected");
   for (const { name, value } of [...received.attributes])
     if (!own.includes(name) && shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   for (const { name } of [...shown.attributes])
     if (!own.includes(name) && !received.hasAttribute(name)) shown.removeAttribute(name);
-  if (shown.nodeName === "INPUT" && shown !== document.activeElement && shown.type !== "checkbox")
-    shown.value = received.getAttribute("value") ?? "";
-  if (shown.nodeName === "OPTION") shown.selected = received.hasAttribute("selected");
+  if (value) shown.value = received.getAttribute("value") ?? "";
+  if (selected) shown.selected = received.hasAttribute("selected");
 }

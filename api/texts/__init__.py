@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from api.texts import common, fleet, rules
+from api.texts import caches, common, fleet, operations, rules
 
 LANGUAGES = ("en", "zh")
-_PAIRS = {**common.TEXTS, **fleet.TEXTS}
+_PAIRS = {**common.TEXTS, **fleet.TEXTS, **caches.TEXTS, **operations.TEXTS}
 
 TEXTS: dict[str, dict[str, str]] = {
     language: {name: pair[place] for name, pair in _PAIRS.items()} for place, language in enumerate(LANGUAGES)

@@ -46,9 +46,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "per_page": ("Per page", "每页"),
     "ago": ("ago", "前"),
     "all": ("All", "全部"),
-    "none_yet": ("none yet", "暂无"),
     "refresh": ("Refresh", "刷新"),
-    "apply": ("Apply", "应用"),
-    "reset": ("Reset filters", "清除筛选"),
     "notices": ("Notices", "通知"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 TEXTS: dict[str, tuple[str, str]] = {
     "fleet_title": ("ComfyUI fleet", "ComfyUI 集群"),
-    "servers": ("servers", "台服务器"),
     "fleet_of": ("{count} servers", "{count} 台服务器"),
     "polled": ("last poll", "上次检测"),
     "never": ("not polled yet", "尚未检测"),
@@ -123,8 +122,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{count} 次检测：中位数 {median} 毫秒，最慢 {slowest} 毫秒，{missed} 次无应答",
     ),
     "latency_none": ("No poll has been answered yet.", "尚无检测应答。"),
-    "no_answer": ("no answer", "无应答"),
-    "next_poll": ("next poll in", "下次检测"),
     "timeline": ("What happened", "历史记录"),
     "no_events": ("Nothing has been recorded yet.", "暂无记录。"),
     "older": ("Older", "更早"),

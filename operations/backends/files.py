@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -49,13 +50,16 @@ class FileBackend:
         roots = ", ".join(printable(root) for root in self._target.roots)
         detail = {"roots": roots, "unit": self._target.unit.value}
         # A network file system whose server is gone keeps whoever asks; it must not keep the one who asks us.
-        error = _within(_HEALTH_SECONDS, self._refusal)
-        return Availability(not error, error, detail)
+        error = _within(_HEALTH_SECONDS, lambda: self._refusal(detail))
+        return Availability(not error, error, dict(detail))
 
-    def _refusal(self) -> str:
+    def _refusal(self, detail: dict[str, str]) -> str:
         try:
             for root in self._target.roots:
-                resolve_root(root, self._target, self._boundaries)
+                real = resolve_root(root, self._target, self._boundaries)
+                if real is not None and "disk_free_bytes" not in detail:
+                    disk = shutil.disk_usage(root)
+                    detail |= {"disk_free_bytes": str(disk.free), "disk_total_bytes": str(disk.total)}
         except (RefusedTarget, OSError) as refusal:
             return str(refusal)
         return ""

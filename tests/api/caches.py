@@ -17,6 +17,10 @@ DAY_SECONDS = 86400
 API = "/api/cache"
 
 FLEET = """
+[[group]]
+name = "room-1"
+servers = [{ name = "gpu-7", url = "http://127.0.0.1:9" }]
+
 [[target]]
 name = "previews"
 kind = "directory"
@@ -32,7 +36,10 @@ class Caches:
     def __init__(self, workspace: Workspace, program: Program) -> None:
         self.workspace = workspace
         self.program = program
-        self._tokens = {role: workspace.token(role) for role in Role}
+
+    def token(self, role: Role) -> str:
+        """Return a token as the machine's own commands have them: new each time, since it does not last."""
+        return self.workspace.token(role)
 
     def call(
         self, method: str, path: str, role: Role | None = Role.ADMIN, body: object = None, **headers: str
@@ -40,7 +47,7 @@ class Caches:
         """Send one request; ``path`` without a slash is one under ``/api/cache``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if role is not None:
-            named["Authorization"] = f"Bearer {self._tokens[role]}"
+            named["Authorization"] = f"Bearer {self.token(role)}"
         sent = None
         if body is not None:
             sent = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -83,15 +90,15 @@ class Caches:
 
     def refresh(self) -> None:
         answer = self.call("POST", "refresh?wait=30", body={})
-        assert (answer.status, answer.json()["data"]["state"]) == (200, "done"), answer.text
+        assert answer.status == 200, answer.text
+        assert answer.json()["data"]["state"] == "done", answer.text
 
 
 @contextmanager
 def running_caches(directory: Path, **settings: str) -> Iterator[Caches]:
-    """Run main.py with one worker over a fleet of one address at which nobody answers."""
+    """Run main.py with one worker over a fleet of one server that does not answer."""
     settings = {
         "TASK_WORKERS": "1",
-        "SERVERS": "http://127.0.0.1:9",
         "CHECK_INTERVAL_SECONDS": "600",
         "RATE_LIMIT_READS_PER_MINUTE": "100000",
         "RATE_LIMIT_WRITES_PER_MINUTE": "100000",

@@ -12,6 +12,7 @@ import pytest
 
 from core.access import Role
 from tests.api.serving import Service, serving
+from tests.api.test_roles import OPEN_HERE
 from tests.workspace import SOURCE
 
 
@@ -117,10 +118,9 @@ def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
     scheme = document["components"]["securitySchemes"][name]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for _, path, operation in operations(document):
-        open_here = path in ("/api/status", "/api/detailed_status", "/api/submission_status")
-        expected: list[dict[str, list[str]]] = (
-            [] if path == "/healthz" else [{name: []}, {}] if open_here else [{name: []}]
-        )
+        expected: list[dict[str, list[str]]] = [{name: []}, {}] if path in OPEN_HERE else [{name: []}]
+        if path == "/healthz":
+            expected = []
         assert operation.get("security", []) == expected, path
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.access import Role
+from core.model import Event
 from examples.fake_comfyui import FakeFleet
+from store.journal import Journal
 from tests.api.serving import Service, serving
 from tests.workspace import SOURCE, wait_for
 
@@ -149,3 +154,24 @@ def test_me_tells_whose_token_it_is(service: Service) -> None:
     assert service.ask("/api/me", role=Role.ADMIN).json()["user"] == "the-admin"
     assert service.ask("/api/me").json()["role"] == "viewer"
     assert service.ask("/api/me", Authorization="Bearer nonsense").status == 401
+
+
+def test_the_last_day_is_drawn_from_the_event_log_by_a_daemon_that_has_just_started(tmp_path: Path) -> None:
+    now = time.time()
+    with contextlib.closing(Journal(tmp_path / "cache_keeper.sqlite3")) as journal:
+        journal.record(
+            [
+                Event(now - hours * 3600, "127.0.0.1:9", "default", "state", before, after, "rule", "reason")
+                for hours, before, after in (
+                    (30, "unknown", "loaded"), (10, "loaded", "unreachable"), (8, "unreachable", "loaded"),
+                )
+            ]
+        )  # fmt: skip
+    with serving(tmp_path, ["http://127.0.0.1:9"]) as service:
+        (server,) = service.ask("/api/servers").json()["servers"]
+    day = server["last_24_hours"]
+    assert [each["state"] for each in day] == ["loaded", "unreachable", "loaded"]
+    assert sum(each["cells"] for each in day) == 48
+    # Two hours lie in four half hours, or in five of which two are only begun.
+    assert day[1]["cells"] == 5
+    assert abs(day[1]["begins_at"] - (now - 10 * 3600)) <= 1800

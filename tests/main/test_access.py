@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 import config
+from core.audit import AuditQuery
 from core.errors import ConfigError
 from store.audit_log import SqliteAuditLog
-from tests.operations.audit_logs import record
+from tests.operations.audit_logs import judged, record
 from tests.workspace import Workspace, wait_for
 
 GOOD = "q0Zr7vN2xK8mW4tJ6yB1cF5hD9gL3pSaEuRiOeXz"
@@ -64,13 +66,24 @@ def test_a_key_file_that_others_may_read_ends_the_start_with_78(workspace: Works
 
 def test_the_head_of_the_audit_log_is_in_the_daemons_log_whatever_its_level(workspace: Workspace) -> None:
     log = SqliteAuditLog(workspace.root / "audit.sqlite3")
-    last = log.append(record(1))
+    last = log.append(record(1, at=time.time()))
     log.close()
     workspace.settings |= {
         "SERVERS": "http://127.0.0.1:1",
         "LOG_LEVEL": "ERROR",
     }
     workspace.start().wait_for_output(f"audit head seq=1 hash={last.hash}")
+
+
+def test_records_past_their_retention_go_and_leave_a_whole_chain(workspace: Workspace) -> None:
+    log = SqliteAuditLog(workspace.root / "audit.sqlite3")
+    log.append(record(1, at=time.time() - 3 * 86400))
+    kept = log.append(record(2, at=time.time() - 86400))
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "AUDIT_RETENTION_DAYS": "2"}
+    workspace.start().wait_for_output("audit pruned records=1 older_than_days=2")
+    assert [each.seq for each in log.records(AuditQuery())] == [kept.seq, 3]
+    assert judged(log).ok
+    log.close()
 
 
 def test_the_fleet_is_polled_though_the_audit_log_cannot_be_opened(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer, running_redis
 
 class RqKit(EngineKit):
     # RQ forks for each task: about 50 a second.
-    many = 100
+    many = 60
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,17 @@ import importlib.resources
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+import config
+from core.access import Role
+from runtime.access import open_tokens
+from tests.workspace import Workspace
 
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -39,17 +45,23 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def token_of(workspace: Workspace, role: Role) -> str:
+    """Return a token that lasts as long as the tests, signed with the running program's own key."""
+    tokens, register = open_tokens(config.load(workspace.root, workspace.environment))
+    with contextlib.closing(register):
+        return tokens.issue(f"the-{role}", role, 3600, time.time())[0]
+
+
 class Reader:
     """Somebody with a browser of their own, who notes everything that goes wrong in it."""
 
     def __init__(
-        self, browser: Browser, base: str, *, token: str = "", language: str = "en-US", dark: bool = False,
+        self, browser: Browser, base: str, *, token: str = "", language: str = "en-US",
         size: tuple[int, int] = DESKTOP,
     ) -> None:  # fmt: skip
         self.context: BrowserContext = browser.new_context(
             base_url=base,
             locale=language,
-            color_scheme="dark" if dark else "light",
             viewport={"width": size[0], "height": size[1]},
             reduced_motion="reduce",
         )
@@ -76,6 +88,12 @@ class Reader:
         self.page.goto(path)
         return self.page
 
+    def open_fresh(self, path: str) -> Page:
+        """Open a page and wait until its script has brought what the reader's token allows."""
+        with self.page.expect_response(lambda answer: "x-parts" in answer.request.headers):
+            self.page.goto(path)
+        return self.page
+
     def row(self, name: str) -> Any:
         return self.page.locator("tbody", has=self.page.get_by_role("rowheader", name=name))
 
@@ -83,19 +101,21 @@ class Reader:
         return self.page.locator("#notices")
 
     def violations(self) -> list[str]:
-        """Return what axe finds wrong with what is shown now."""
+        """Return what axe finds wrong with what is shown now, in light and dark."""
         self.page.evaluate(AXE)
-        found = self.page.evaluate(
-            "() => axe.run(document, {resultTypes: ['violations'], runOnly: {type: 'tag', "
-            "values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}})"
-        )
-        return [
-            f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']][:3]}"
-            for each in found["violations"]
-        ]
+        found = []
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        for scheme, only in (("light", {"type": "tag", "values": tags}), ("dark", ["color-contrast"])):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            answer = self.page.evaluate("only => axe.run(document, {resultTypes: ['violations'], runOnly: only})", only)
+            found += [
+                f"{scheme}: {each['id']}: {each['help']}: {[node['target'] for node in each['nodes']][:3]}"
+                for each in answer["violations"]
+            ]
+        return found
 
     def close(self) -> None:
         self.context.close()
 
 
-__all__ = ["DESKTOP", "PHONE", "Reader", "chromium", "expect"]
+__all__ = ["DESKTOP", "PHONE", "Reader", "chromium", "expect", "token_of"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-import config
 from core.access import Role
 from examples.fake_comfyui import FakeFleet
-from runtime.access import open_tokens
-from tests.pages.browser import Reader, expect
+from tests.pages.browser import Reader, expect, token_of
 from tests.workspace import Workspace, wait_for, workspace_in
 
 KEYS = ("pulid_eva_clip", "pulid_face_analysis", "pulid_model", "ben2_base", "sam3")
@@ -42,10 +39,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             fakes[1].set_loader(fail=True)
             workspace.running()
             wait_for(lambda: workspace.states().get(fakes[1].url) == "failed")
-            tokens, register = open_tokens(config.load(workspace.root, workspace.settings))
-            token, _ = tokens.issue("olga", Role.OPERATOR, 3600, time.time())
-            register.close()
-            yield Daemon(workspace, fakes, token)
+            yield Daemon(workspace, fakes, token_of(workspace, Role.OPERATOR))
 
 
 def mark(reader: Reader) -> None:
@@ -126,18 +120,12 @@ def test_refreshing_keeps_focus_selection_and_scroll(daemon: Daemon, read: Read)
     assert before.evaluate("element => element.isConnected")
 
 
-def test_a_daemon_that_stops_is_told_and_one_that_is_back_too(
-    tmp_path_factory: pytest.TempPathFactory, read: Read
-) -> None:
-    with workspace_in(tmp_path_factory.mktemp("gone"), SERVERS="http://127.0.0.1:9") as workspace:
-        program = workspace.running()
-        reader = read(workspace.page)
-        page = reader.open("/status")
-        expect(page.locator("tbody")).to_have_count(1)
-        program.signal(15)
-        program.wait()
-        expect(reader.notices()).to_contain_text("No answer from the daemon")
-        workspace.running()
-        expect(reader.notices()).to_contain_text("The daemon answers again")
-        expect(page.locator("tbody")).to_have_count(1)
-        reader.problems = [each for each in reader.problems if "ERR_CONNECTION_REFUSED" not in each]
+def test_a_daemon_that_does_not_answer_is_told_and_one_that_does_again_too(daemon: Daemon, read: Read) -> None:
+    reader = read(daemon.workspace.page)
+    page = reader.open_fresh("/status")
+    reader.context.set_offline(True)
+    expect(reader.notices()).to_contain_text("No answer from the daemon")
+    expect(page.locator("tbody")).to_have_count(3)
+    reader.context.set_offline(False)
+    expect(reader.notices()).to_contain_text("The daemon answers again")
+    reader.problems = [each for each in reader.problems if "ERR_INTERNET_DISCONNECTED" not in each]

@@ -7,11 +7,16 @@ import re
 
 import pytest
 
-from api.pages.charts import bands, latency_chart, nice, shares
+from api.pages.charts import bands, latency_chart, line_chart, nice, shares
 from api.pages.words import bytes_of, duration, percent
-from api.texts import RULES, TEXTS, language_of
+from api.texts import RULES, TEXTS, caches, common, fleet, language_of, operations
+from core.access import Role
+from core.audit import AuditOutcome, Stage
 from core.fleet_query import ServerSort
+from core.listing import AGE_LIMITS_DAYS, Family
 from core.model import Action, Outcome, State
+from core.tasks import TaskState
+from operations.service import KINDS
 from tests.workspace import SOURCE
 
 
@@ -40,6 +45,9 @@ def test_every_word_of_the_program_has_a_text_in_both_languages() -> None:
     wanted = {
         *State, *(f"sort_{each}" for each in ServerSort), *(f"action_{each}" for each in Action),
         *(f"{kind}_{each}" for kind in ("outcome", "event") for each in Outcome),
+        *(f"task_{each}" for each in (*TaskState, *KINDS)), *(f"family_{each}" for each in Family),
+        *(f"stage_{each}" for each in Stage), *(f"audit_{each}" for each in AuditOutcome), *Role,
+        *(f"age_{band}" for band in range(len(AGE_LIMITS_DAYS) + 1)),
     }  # fmt: skip
     for texts in TEXTS.values():
         assert wanted <= texts.keys()
@@ -54,10 +62,18 @@ def test_every_text_that_a_template_names_exists_and_every_text_is_used() -> Non
     code = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "api" / "pages").glob("*.py"))
     named = set(re.findall(r"\btext\.(\w+)", templates)) | set(re.findall(r"\btext\['([\w-]+)'\]", templates))
     assert named <= TEXTS["en"].keys()
-    composed = ("sort_", "action_", "outcome_", "event_")
+    composed = (
+        "sort_", "action_", "outcome_", "event_", "age_", "family_", "task_", "stage_", "audit_", "key_",
+    )  # fmt: skip
     for name in TEXTS["en"]:
         plain = re.search(rf"""(text\.{name}\b|["']{name}["'])""", templates + code)
         assert plain or name.startswith(composed) or name in {*State}, f"{name} is not used"
+
+
+def test_no_two_pages_give_one_name_to_different_texts() -> None:
+    pages = [caches.TEXTS, common.TEXTS, fleet.TEXTS, operations.TEXTS]
+    names = [name for texts in pages for name in texts]
+    assert len(names) == len(set(names))
 
 
 def test_every_rule_of_the_checker_is_explained() -> None:
@@ -85,9 +101,9 @@ def test_durations_are_told_as_people_say_them(seconds: float | None, words: str
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB"), (5 << 50, "5120 TiB")],
+    [(None, "–"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (3 * 10**12, "3.0 TB"), (5 * 10**15, "5000 TB")],
 )
-def test_sizes_are_told_in_binary_units(size: int | None, words: str) -> None:
+def test_sizes_are_told_in_powers_of_a_thousand(size: int | None, words: str) -> None:
     assert bytes_of(size) == words
 
 
@@ -121,3 +137,11 @@ def test_a_latency_chart_breaks_its_line_where_no_answer_came() -> None:
 @pytest.mark.parametrize(("value", "top"), [(0, 0.01), (0.003, 0.005), (0.2, 0.2), (0.21, 0.5), (7, 10), (10, 10)])
 def test_the_top_of_a_chart_is_a_round_number_above_everything(value: float, top: float) -> None:
     assert nice(value) == pytest.approx(top)
+
+
+def test_a_line_chart_spans_its_days_whatever_is_missing_between_them() -> None:
+    chart = line_chart([(100, 500.0), (101, 1000.0), (110, 250.0)], width=100, height=100)
+    assert chart.line == "0.0,50.0 10.0,0.0 100.0,75.0"
+    assert chart.area == f"0,100 {chart.line} 100,100"
+    assert (chart.first, chart.last, chart.first_day, chart.last_day) == (500.0, 250.0, 100, 110)
+    assert line_chart([(1, 0.0), (2, 0.0)]).line.endswith("150.0")
