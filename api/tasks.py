@@ -43,12 +43,13 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         wish: Operation,
         priority: Priority = Priority.NORMAL,
         batch: Annotated[str, Query(max_length=200, description="the batch that it belongs to")] = "",
+        host: Annotated[str, Query(max_length=200, description="another machine of QUEUE_URL; empty: this one")] = "",
         caller: Caller = operator,
     ) -> Envelope[TaskData]:
         """By its name, with its arguments. `clear` and `remove_model` need the role admin."""
         _allow(caller, wish.name)
         arguments = wish.arguments.model_dump()
-        task = operations.submit(caller, wish.name, arguments, priority=priority, batch=batch)
+        task = operations.submit(caller, wish.name, arguments, priority=priority, batch=batch, host=host)
         data = TaskData.of(task)
         response.headers["Location"] = data.address
         return reply(request, data, Words("任务已接受", "queued"))

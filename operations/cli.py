@@ -112,7 +112,7 @@ class Commands:
         return self._told(self._follow(found["id"]) if self._options.wait else found)
 
     def _act(self, name: str, arguments: Mapping[str, Any]) -> int:
-        found = self._surface.submit(name, arguments)
+        found = self._surface.submit(name, arguments, host=self._options.host)
         if self._options.no_wait:
             return self._tell(found, show.task_lines)
         self._surface.carry_out(found["id"])

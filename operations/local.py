@@ -51,8 +51,8 @@ class LocalOperations:
         self._read("cache.backend-info")
         return views.backend_info(self._operations.availability())
 
-    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return views.task(self._operations.submit(self._caller, name, arguments))
+    def submit(self, name: str, arguments: Mapping[str, Any], *, host: str = "") -> dict[str, Any]:
+        return views.task(self._operations.submit(self._caller, name, arguments, host=host))
 
     def task(self, task_id: str) -> dict[str, Any]:
         found = self._operations.engine.task(task_id)

@@ -27,7 +27,7 @@ class Opened:
     ) -> None:
         self.auditor = auditor or Auditor(LazyAuditLog(settings))
         self._engine = LateEngine(lambda: open_engine(settings))
-        self._listing = LateListing(lambda: EntryIndex(settings.index_database))
+        self._listing = LateListing(lambda: _open_index(settings))
         known = configured(settings)
         self.operations = Operations(
             engine=self._engine,
@@ -43,6 +43,11 @@ class Opened:
         self._engine.close()
         self._listing.close()
         self.auditor.log.close()
+
+
+def _open_index(settings: Settings) -> EntryIndex:
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    return EntryIndex(settings.index_database)
 
 
 def _cap(settings: Settings) -> int | None:

@@ -147,6 +147,10 @@ def _seconds(text: str) -> float:
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--host", default="", metavar="NAME",
+        help="do it on another machine of QUEUE_URL, by its HOST_QUEUE / 在同一队列的其他机器上执行",
+    )  # fmt: skip
     command.add_argument("--no-wait", action="store_true", help="queue it and return at once / 入队后立即返回")
     _add_timeout(command)
 

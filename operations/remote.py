@@ -42,8 +42,9 @@ class RemoteOperations:
     def backend_info(self) -> dict[str, Any]:
         return self._object("GET", "/api/cache/backend-info")
 
-    def submit(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return self._object("POST", "/api/cache/operations", body={"name": name, "arguments": dict(arguments)})
+    def submit(self, name: str, arguments: Mapping[str, Any], *, host: str = "") -> dict[str, Any]:
+        body = {"name": name, "arguments": dict(arguments)}
+        return self._object("POST", "/api/cache/operations", {"host": host}, body=body)
 
     def task(self, task_id: str) -> dict[str, Any]:
         return self._object("GET", f"/api/cache/operations/{_part(task_id)}")

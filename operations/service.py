@@ -12,25 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.access import Caller, Role
-from core.errors import BadRequest, NotConfirmed, NotFound, TaskError
+from core.errors import BadRequest, NotFound, TaskError
 from core.listing import (
     AgeBand,
     Availability,
     Backend,
     DaySample,
     EntryType,
-    Family,
     Listing,
     ListingPage,
     Sort,
     TargetTotals,
 )
-from core.tasks import Json, Priority, Task, TaskEngine, TaskRequest, TaskState
+from core.tasks import DEFAULT_QUEUE, Json, Priority, Task, TaskEngine, TaskRequest, TaskState, host_queue
+from operations.arguments import ALL, Known, checked_arguments, refuse_unknown_target
 from operations.auditing import Auditor
 from operations.health import HealthBoard
 
-ALL = "all"
-LEAST_DAYS, MOST_DAYS = 1.0, 365.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.25
 
 
@@ -142,7 +140,7 @@ class Operations:
     ) -> ListingPage:
         """Return a page of entries; raises NotFound for a target that is not configured, BadCursor."""
         if target:
-            self._refuse_unknown(target)
+            refuse_unknown_target(target, self._names())
         types = () if type is None else (type,)
         return self._listing.page(types=types, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size)
 
@@ -199,13 +197,17 @@ class Operations:
         priority: Priority = Priority.NORMAL,
         batch: str = "",
         schedule_key: str = "",
+        host: str = "",
     ) -> Task:
         """Check an operation, put the wish for it on record, and queue it; when this returns it is durable.
 
-        Raises NotFound for an unknown operation, target, server or model, BadRequest for an argument that is not
-        usable, StoreError when it can be neither recorded nor queued: then nothing will be done.
+        ``host`` is the machine whose disks it is about, empty for this one. Raises NotFound for an unknown operation,
+        target, server or model, BadRequest for an argument that is not usable, StoreError when it can be neither
+        recorded nor queued: then nothing will be done.
         """
-        request = self.prepare(caller, name, arguments, priority=priority, batch=batch, schedule_key=schedule_key)
+        request = self.prepare(
+            caller, name, arguments, priority=priority, batch=batch, schedule_key=schedule_key, host=host
+        )
         kind = KINDS[name]
         with self.auditor.operation(
             caller, f"{name}.request", _subject(request.arguments), request.arguments, destructive=kind.destructive
@@ -237,13 +239,20 @@ class Operations:
         priority: Priority = Priority.NORMAL,
         batch: str = "",
         schedule_key: str = "",
+        host: str = "",
     ) -> TaskRequest:
         """Return the request that an operation becomes, with every argument checked and present."""
         kind = _kind(name)
-        checked = self._checked(name, dict(arguments))
+        if host in ("", self._host):
+            known = Known(self._names(), list(self._servers()))
+        else:
+            # What targets and servers another machine has, only its worker knows.
+            known = Known(None, None)
+            self._refuse_idle(host)
+        checked = checked_arguments(name, arguments, known)
         return TaskRequest(
             name, checked, caller.user,
-            queue=f"host:{self._host}" if kind.needs_own_disk else "default",
+            queue=host_queue(host or self._host) if kind.needs_own_disk else DEFAULT_QUEUE,
             priority=priority, max_attempts=kind.max_attempts, batch=batch, schedule_key=schedule_key,
             caller=caller.values(),
         )  # fmt: skip
@@ -292,79 +301,17 @@ class Operations:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
 
-    # -- arguments -----------------------------------------------------------------------------------------------
-
-    def _checked(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        checks: dict[str, Callable[[_Arguments], dict[str, Any]]] = {
-            "cleanup": self._for_cleanup,
-            "clear": self._for_clear,
-            "refresh": lambda take: {"target": self._known_or_empty(take.text("target"))},
-            "warmup": self._for_warmup,
-            "list_models": lambda _: {},
-            "verify_models": lambda take: {"name": take.text("name"), "full": take.flag("full")},
-            "remove_model": self._for_remove_model,
-        }
-        take = _Arguments(given)
-        found = checks[name](take)
-        take.refuse_rest()
-        return found
-
-    def _for_cleanup(self, take: _Arguments) -> dict[str, Any]:
-        days, family, target = (
-            take.number("days", LEAST_DAYS, MOST_DAYS),
-            take.text("family") or ALL,
-            take.text("target"),
-        )
-        families = [ALL, *(each.value for each in Family)]
-        if family not in families:
-            raise BadRequest("family", f"family must be one of {', '.join(families)}")
-        return {
-            "days": days, "family": family, "target": self._known_or_empty(target), "dry_run": take.flag("dry_run"),
-        }  # fmt: skip
-
-    def _for_clear(self, take: _Arguments) -> dict[str, Any]:
-        target, confirm, dry_run = take.text("target"), take.text("confirm"), take.flag("dry_run")
-        if not target:
-            raise BadRequest("target", f"target is needed: one of {', '.join([*self._names(), ALL])}")
-        if target != ALL:
-            self._refuse_unknown(target)
-        if confirm != target and not dry_run:
-            raise NotConfirmed("confirm", f"confirm must be the target's own name, {target!r}")
-        return {"target": target, "dry_run": dry_run}
-
-    def _for_warmup(self, take: _Arguments) -> dict[str, Any]:
-        servers, known = take.texts("servers"), list(self._servers())
-        if unknown := [name for name in servers if name not in set(known)]:
-            raise NotFound(f"there is no server {unknown[0][:200]!r}; GET /api/status lists them")
-        return {"servers": servers or known, "set_name": take.text("set_name"), "force": take.flag("force")}
-
-    @staticmethod
-    def _for_remove_model(take: _Arguments) -> dict[str, Any]:
-        name, confirm = take.text("name"), take.text("confirm")
-        if not name:
-            raise BadRequest("name", "name is needed: the model's own, as GET /api/models lists it")
-        if confirm != name:
-            raise NotConfirmed("confirm", f"confirm must be the model's own name, {name!r}")
-        return {"name": name}
-
-    def _known_or_empty(self, target: str) -> str:
-        if target:
-            self._refuse_unknown(target)
-        return target
-
-    def _refuse_unknown(self, target: str) -> None:
-        if target not in self._names():
-            raise NotFound(f"there is no target {target[:200]!r}; there are: {', '.join(self._names())}")
+    def _refuse_idle(self, host: str) -> None:
+        """Raise BadRequest for a machine without a worker: its task would wait for nobody knows how long."""
+        served = {queue for worker in self.engine.workers() for queue in worker.queues}
+        if host_queue(host) not in served:
+            known = sorted(queue.removeprefix("host:") for queue in served if queue.startswith("host:"))
+            raise BadRequest(
+                "host", f"no worker serves the machine {host[:200]!r}; there are: {', '.join(known) or '-'}"
+            )
 
     def _names(self) -> list[str]:
         return [backend.name for backend in self._backends()]
-
-
-def _kind(name: str) -> Kind:
-    kind = KINDS.get(name)
-    if kind is None:
-        raise NotFound(f"there is no operation {name[:100]!r}; there are: {', '.join(KINDS)}")
-    return kind
 
 
 def result_of(task: Task) -> Json:
@@ -383,45 +330,8 @@ def _subject(arguments: Mapping[str, Any]) -> str:
     return ",".join(servers[:5]) + (f" and {len(servers) - 5} more" if len(servers) > 5 else "") if servers else ALL
 
 
-class _Arguments:
-    """Reads typed values of one operation's arguments; whatever is not asked for is refused."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self._given = given
-
-    def text(self, name: str) -> str:
-        value = self._given.pop(name, None)
-        if value is None:
-            return ""
-        if not isinstance(value, str) or len(value) > 1000:
-            raise BadRequest(name, f"{name} must be a text of at most 1000 characters")
-        return value
-
-    def texts(self, name: str) -> list[str]:
-        value = self._given.pop(name, None)
-        if value is None:
-            return []
-        if not isinstance(value, list) or len(value) > 10_000 or not all(isinstance(each, str) for each in value):
-            raise BadRequest(name, f"{name} must be a list of texts")
-        return list(dict.fromkeys(value))
-
-    def flag(self, name: str) -> bool:
-        value = self._given.pop(name, None)
-        if value is None:
-            return False
-        if not isinstance(value, bool):
-            raise BadRequest(name, f"{name} must be true or false")
-        return value
-
-    def number(self, name: str, low: float, high: float) -> float | None:
-        value = self._given.pop(name, None)
-        if value is None:
-            return None
-        # "not inside" instead of "outside": nan is refused too; True is an int in Python.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise BadRequest(name, f"{name} must be a number from {low:g} to {high:g}")
-        return float(value)
-
-    def refuse_rest(self) -> None:
-        for name in self._given:
-            raise BadRequest(name[:100], f"{name[:100]!r} is no argument of this operation")
+def _kind(name: str) -> Kind:
+    kind = KINDS.get(name)
+    if kind is None:
+        raise NotFound(f"there is no operation {name[:100]!r}; there are: {', '.join(KINDS)}")
+    return kind

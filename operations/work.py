@@ -20,10 +20,10 @@ from core.errors import BackendError, CacheKeeperError, TaskCancelled, TaskError
 from core.listing import Backend, Family, Pulse
 from core.tasks import TaskContext
 from operations import backends as every_kind
+from operations.arguments import ALL
 from operations.auditing import Auditor, open_audit_log
 from operations.indexing import refresh as refresh_index
 from operations.registry import task
-from operations.service import ALL
 from store.index import EntryIndex
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,13 +83,13 @@ def warmup(ctx: TaskContext, *, servers: Sequence[str], set_name: str, force: bo
 
     with _desk(ctx) as desk:
         wanted = set(servers)
-        found = [server for server in desk.settings.servers if server.name in wanted]
+        found = [server for server in desk.settings.servers if not wanted or server.name in wanted]
         if missing := wanted - {server.name for server in found}:
             raise TaskError(f"no longer configured: {', '.join(sorted(missing)[:5])}")
         caller = caller_at_work(ctx.task.caller)
         parameters = {"set": set_name, "force": force}
         with desk.auditor.operation(
-            caller, "fleet.warmup", ",".join(list(servers)[:5]), parameters, destructive=False
+            caller, "fleet.warmup", ",".join(list(servers)[:5]) or ALL, parameters, destructive=False
         ) as record:
             with closing(Journal(desk.settings.database)) as journal:
                 result = warm(journal, found, set_name, force=force, ctx=ctx)
@@ -205,6 +205,8 @@ class _Desk:
 @contextmanager
 def _desk(ctx: TaskContext) -> Iterator[_Desk]:
     settings = config.load(ROOT)
+    # A machine that only works for others has never had a daemon to make it.
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with closing(EntryIndex(settings.index_database)) as index, closing(open_audit_log(settings)) as log:
         yield _Desk(ctx, settings, every_kind.configured(settings), index, Auditor(log))
 

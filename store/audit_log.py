@@ -12,7 +12,7 @@ from typing import Any
 from core.audit import AuditPage, AuditQuery, AuditRecord, Head
 from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, parse_head, record_of
 from core.errors import BadCursor, StoreError
-from store.database import Versions, connect
+from store.database import Versions, connect, immediate
 
 _AUDIT: Versions = (
     """
@@ -129,14 +129,8 @@ class SqliteAuditLog:
         with self._lock:
             try:
                 # The last hash is read under the lock that the record is written under, whichever process appends.
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
+                with immediate(self._connection):
                     yield
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
             except sqlite3.Error as error:
                 raise self._broken(error) from None
 

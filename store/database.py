@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import StoreError
@@ -65,11 +67,27 @@ def connect(
     return connection
 
 
+@contextmanager
+def immediate(connection: sqlite3.Connection) -> Iterator[None]:
+    """Everything that the block writes, or nothing of it, under the write lock from its first statement on.
+
+    Raises sqlite3.Error, and whatever the block raises.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled it back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _upgrade(connection: sqlite3.Connection, versions: Versions) -> None:
     if _version(connection) == len(versions):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with immediate(connection):
         # Read again under the lock: another process may have upgraded it meanwhile.
         found = _version(connection)
         if found > len(versions):
@@ -79,10 +97,6 @@ def _upgrade(connection: sqlite3.Connection, versions: Versions) -> None:
             for statement in _statements(statements):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={number}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _statements(text: str) -> list[str]:

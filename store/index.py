@@ -42,14 +42,20 @@ INDEX: Versions = (
     -- AUTOINCREMENT: a number is never used twice, so that a cursor cannot meet another entry under an old number.
     CREATE TABLE entries (
         id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
-        created_at REAL NOT NULL, last_accessed REAL, files INTEGER NOT NULL
+        created_at REAL NOT NULL, last_accessed REAL, files INTEGER NOT NULL, mark INTEGER NOT NULL
     );
-    CREATE UNIQUE INDEX entries_of_target ON entries (target, name);
+    -- With the mark, so that a walk compares without touching a row; a name is unique by the trigger below.
+    CREATE INDEX entries_of_target ON entries (target, name, mark);
     CREATE INDEX entries_of_target_by_time ON entries (target, created_at);
     CREATE INDEX entries_of_target_by_size ON entries (target, size);
     CREATE INDEX entries_by_name ON entries (name);
     CREATE INDEX entries_by_time ON entries (created_at);
     CREATE INDEX entries_by_size ON entries (size);
+    CREATE TRIGGER entry_known BEFORE INSERT ON entries
+        WHEN EXISTS (SELECT 1 FROM entries WHERE target = new.target AND name = new.name)
+    BEGIN
+        SELECT raise(IGNORE);
+    END;
     CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
         UPDATE targets SET entries = entries + 1, files = files + new.files, size = size + new.size
         WHERE id = new.target;
@@ -80,8 +86,8 @@ _LARGEST_SIZE = 1 << 50
 _MOST_FILES = 1 << 40
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TRANSACTION_ENTRIES = 20_000
-_OF_ROW, _OF_ENTRY = itemgetter(0, 1, 2, 3, 4), itemgetter(2, 3, 4, 5, 6)
 _SAMPLE_DAYS = 400
+_FACTS, _MARK, _NUMBER = itemgetter(3, 4, 5, 6), itemgetter(1), itemgetter(2)
 _COLUMNS = {
     Sort.NEWEST: ("created_at", True), Sort.OLDEST: ("created_at", False), Sort.LARGEST: ("size", True),
     Sort.SMALLEST: ("size", False), Sort.NAME: ("name", False),
@@ -333,23 +339,26 @@ class Walk:
             new: dict[str, ListedEntry] = {}
             different: list[tuple[ListedEntry, int]] = []
             # Nearly every batch of every walk is as it was: this one comparison is all that happens to it.
-            if None in rows or list(map(_OF_ROW, rows)) != list(map(_OF_ENTRY, batch)):  # type: ignore[arg-type]
-                for entry, row in zip(batch, rows, strict=True):
+            marks = list(map(hash, map(_FACTS, batch)))
+            if None in rows or list(map(_MARK, rows)) != marks:
+                for entry, row, mark in zip(batch, rows, marks, strict=True):
                     if row is None:
                         new[entry[2]] = entry
-                    elif row[:5] != entry[2:] and not self._same(row, entry):
-                        different.append((entry, row[5]))
-            self._met.extend(row[5] for row in rows if row is not None)
+                    elif row[1] != mark and not self._same(connection, row[2], entry):
+                        different.append((entry, row[2]))
+                rows = [row for row in rows if row is not None]
+            self._met.extend(map(_NUMBER, rows))
             if new:
                 self.added += len(new)
                 connection.executemany(
-                    "INSERT INTO entries (target, name, size, created_at, last_accessed, files) VALUES (?,?,?,?,?,?)",
+                    "INSERT INTO entries (target, name, size, created_at, last_accessed, files, mark)"
+                    " VALUES (?,?,?,?,?,?,?)",
                     [(self._target, *_values(entry)) for entry in new.values()],
                 )
             if different:
                 self.changed += len(different)
                 connection.executemany(
-                    "UPDATE entries SET name = ?, size = ?, created_at = ?, last_accessed = ?, files = ? WHERE id = ?",
+                    "UPDATE entries SET name=?, size=?, created_at=?, last_accessed=?, files=?, mark=? WHERE id=?",
                     [(*_values(entry), number) for entry, number in different],
                 )
 
@@ -376,12 +385,15 @@ class Walk:
         with self._index.writing() as connection:
             connection.execute("UPDATE targets SET error = ? WHERE id = ?", (error, self._target))
 
-    def _known(self, connection: sqlite3.Connection, batch: Sequence[ListedEntry]) -> list[tuple[Any, ...] | None]:
-        """Return each entry's row, None for new ones: by one scan where their names lie together, else one by one."""
+    def _known(self, connection: sqlite3.Connection, batch: Sequence[ListedEntry]) -> list[Any]:
+        """Return (name, mark, number) of each entry, None for new ones.
+
+        By one scan where the names lie together, as those of a walk do; else one by one.
+        """
         names = [entry[2] for entry in batch]
         low, high = min(names), max(names)
         limit = 3 * len(batch) + 64
-        columns = "name, size, created_at, last_accessed, files, id"
+        columns = "name, mark, id"
         rows = connection.execute(
             f"SELECT {columns} FROM entries WHERE target = ? AND name BETWEEN ? AND ? LIMIT ?",
             (self._target, low, high, limit),
@@ -394,11 +406,13 @@ class Walk:
             ).fetchall()
         return list(map({row[0]: row for row in rows}.get, names))
 
-    def _same(self, row: tuple[Any, ...], entry: ListedEntry) -> bool:
-        name, size, created_at, last_accessed, files = _values(entry)
-        if (name, size, files) != (row[0], row[1], row[4]):
-            return False
-        if (last_accessed is None) != (row[3] is None):
+    def _same(self, connection: sqlite3.Connection, number: int, entry: ListedEntry) -> bool:
+        """Whether a row says the same though its mark differs: within the tolerance, or marked by another Python."""
+        _, size, created_at, last_accessed, files, _ = _values(entry)
+        row = connection.execute(
+            "SELECT size, files, created_at, last_accessed FROM entries WHERE id = ?", (number,)
+        ).fetchone()
+        if row is None or row[:2] != (size, files) or (last_accessed is None) != (row[3] is None):
             return False
         apart = max(abs(created_at - row[2]), abs((last_accessed or 0.0) - (row[3] or 0.0)))
         return bool(apart <= self._tolerance_seconds)
@@ -463,9 +477,10 @@ def _entry(row: tuple[Any, ...]) -> ListedEntry:
     return ListedEntry(row[0], EntryType(row[1]), *row[2:7])
 
 
-def _values(entry: ListedEntry) -> tuple[str, int, float, float | None, int]:
+def _values(entry: ListedEntry) -> tuple[str, int, float, float | None, int, int]:
+    """Return an entry's columns. The mark stands for all but the name; Python hashes numbers alike in every process."""
     _, _, name, size, created_at, last_accessed, files = entry
-    return name, min(size, _LARGEST_SIZE), created_at, last_accessed, min(files, _MOST_FILES)
+    return name, min(size, _LARGEST_SIZE), created_at, last_accessed, min(files, _MOST_FILES), hash(_FACTS(entry))
 
 
 def _write_cursor(sort: Sort, row: tuple[Any, ...]) -> str:

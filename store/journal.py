@@ -18,7 +18,7 @@ from typing import Any
 from core.errors import StoreError
 from core.model import Event, OpenSubmission, Outcome, Pause, State, Wish
 from core.workflow import Key
-from store.database import connect
+from store.database import connect, immediate
 
 _EVENT_COLUMNS = "at, server, set_name, kind, from_state, to_state, rule, reason, prompt_id, seconds"
 _BACKLOG = 20_000
@@ -266,14 +266,8 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with immediate(self._connection):
                 yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
         except sqlite3.IntegrityError as error:
             raise _AlreadyOpen(str(error)) from None
         except sqlite3.Error as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.errors import StoreError, TaskError
 from core.tasks import Json, Priority, Progress, Task, TaskState, remaining_seconds
-from store.database import Versions, connect
+from store.database import Versions, connect, immediate
 
 TASKS: Versions = (
     """
@@ -120,14 +120,7 @@ class TaskFile:
         """Everything that the block writes, or nothing of it."""
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
+                with immediate(self._connection):
                     yield self._connection
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    # A full disk may have rolled it back already.
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
             except sqlite3.Error as error:
                 raise StoreError(f"{self._path} cannot be written: {error}") from None

@@ -167,13 +167,16 @@ class Workspace:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def start(self, *arguments: str, supervised: bool = False, script: str = "main.py") -> Program:
-        """Begin ``script``, its output in a file; ``supervised`` as the supervisor does it, with a leash."""
+    def start(self, *arguments: str, supervised: bool = False, script: str = "main.py", module: str = "") -> Program:
+        """Begin ``script`` (or ``python -m module``), its output in a file; ``supervised`` as the supervisor does it,
+        with a leash.
+        """
+        what = ["-m", module] if module else [str(self.root / script)]
         output = self.root / f"output-{len(self._programs)}"
         environment = {**self.environment, **({"CACHE_KEEPER_SUPERVISED": "1"} if supervised else {})}
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [*self.prefix, sys.executable, str(self.root / script), *arguments],
+                [*self.prefix, sys.executable, *what, *arguments],
                 cwd=self.root, env=environment, stdout=file, stderr=subprocess.STDOUT,
                 stdin=subprocess.PIPE if supervised else subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip

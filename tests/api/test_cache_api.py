@@ -375,8 +375,9 @@ def test_a_cleanup_is_on_record_from_the_wish_to_the_result_under_one_request_id
 
 
 def test_looks_are_on_record_once_a_minute(caches: Caches) -> None:
+    bearer = f"Bearer {caches.token(Role.OPERATOR)}"
     for _ in range(3):
-        caches.get("backend-info", Role.OPERATOR)
+        assert caches.call("GET", "backend-info", None, Authorization=bearer).status == 200
     found = caches.get("/api/audit?action=cache.backend-info&stage=read")["items"]
     assert len([each for each in found if each["role"] == "operator"]) == 1
 
