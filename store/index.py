@@ -139,12 +139,12 @@ class EntryIndex:
         return tuple(TargetTotals(row[0], EntryType(row[1]), *row[2:]) for row in rows)
 
     def ages(self) -> tuple[AgeBand, ...]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute("SELECT target, band, entries, size FROM ages ORDER BY target, band").fetchall()
         return tuple(AgeBand(*row) for row in rows)
 
     def samples(self, since_day: int) -> tuple[DaySample, ...]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT day, target, entries, size FROM samples WHERE day >= ? ORDER BY day, target", (since_day,)
             ).fetchall()
@@ -154,7 +154,7 @@ class EntryIndex:
         """Count a target's entries and bytes by age band. One pass over them: for the end of a walk."""
         bands = " ".join(f"WHEN created_at > ? THEN {band}" for band in range(len(AGE_LIMITS_DAYS)))
         limits = [now - days * 86400.0 for days in AGE_LIMITS_DAYS]
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(
                 f"SELECT CASE {bands} ELSE {len(AGE_LIMITS_DAYS)} END AS band, count(*), sum(size) "
                 "FROM entries NOT INDEXED WHERE target = ? GROUP BY band",
