@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from core.errors import BadCursor, StoreError
 from core.listing import EntryType, ListedEntry, Sort
 from store.index import EntryIndex
+from tests.workspace import SOURCE
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"previews": EntryType.DIRECTORY, "images": EntryType.IMAGES, "keys": EntryType.REDIS}
@@ -310,3 +311,16 @@ def test_two_processes_that_walk_one_target_do_not_undo_each_other(tmp_path: Pat
     assert sums(first) == counted(tmp_path / "index.sqlite3") == {"images": (2, 2, 20)}
     first.close()
     second.close()
+
+
+def test_entries_that_nobody_knows_the_last_use_of_are_marked_alike_in_every_process() -> None:
+    script = (
+        "from core.listing import EntryType, ListedEntry\n"
+        "from store.index_walk import _mark\n"
+        "print(_mark(ListedEntry('t', EntryType.MONGODB, 'a', 5, 1.5, None, 1)))\n"
+    )
+    told = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=SOURCE).stdout
+        for _ in range(3)
+    }
+    assert len(told) == 1
