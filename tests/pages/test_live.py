@@ -71,6 +71,26 @@ def test_a_server_turns_from_failed_to_loaded_on_the_page_without_a_reload(daemo
     assert same_page(reader)
 
 
+def test_a_server_that_needs_a_submission_waits_for_its_users_and_turns_loaded_without_a_reload(
+    daemon: Daemon, read: Read
+) -> None:
+    reader, fake = read(daemon.workspace.page, token=daemon.token), daemon.fakes[2]
+    page, name = reader.open("/status?sort=name"), daemon.names[2]
+    mark(reader)
+    state = reader.row(name).locator("td.state .pill")
+    expect(state).to_have_text("loaded")
+    # Somebody's pictures are being made while the models are thrown out.
+    fake.set_loader(seconds=0.05)
+    for _ in range(4):
+        fake.occupy(1.5)
+    fake.clear_cache()
+    expect(state).to_have_text("needs submission", timeout=15_000)
+    expect(reader.row(name).locator("td.keys")).to_contain_text("0/5")
+    expect(state).to_have_text("loaded", timeout=20_000)
+    expect(page.locator("tbody")).to_have_count(3)
+    assert same_page(reader)
+
+
 def test_check_now_asks_first_and_counts_the_servers_as_they_are_polled(daemon: Daemon, read: Read) -> None:
     reader = read(daemon.workspace.page, token=daemon.token)
     page = reader.open("/status")
