@@ -140,7 +140,8 @@ def test_a_forced_warm_up_of_a_loaded_server_runs_once_and_is_verified(journal: 
 
 def test_the_time_a_run_may_take_is_learnt_from_the_journal(journal: Path) -> None:
     with FakeServer() as server:
-        server.set_loader("SAM3ModelLoader", seconds=0.15)
+        # Long enough to be seen running on a busy machine, too.
+        server.set_loader("SAM3ModelLoader", seconds=0.5)
         for number in range(3):
             server.stop()
             server.start()
