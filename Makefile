@@ -43,7 +43,7 @@ demo: setup
 	@$(VENV_PYTHON) scripts/demo.py
 
 test: setup-dev
-	$(VENV_PYTHON) -m pytest -n 4 --dist worksteal $(TESTS)
+	$(VENV_PYTHON) -m pytest -n 3 --dist worksteal $(TESTS)
 
 check: setup-dev
 	.venv/bin/ruff check .
