@@ -20,6 +20,7 @@ from core.access import Caller, Channel
 from core.audit import AuditLog, AuditOutcome, AuditPage, AuditQuery, AuditRecord, Head, Stage, redact, redact_text
 from core.audit_chain import json_line
 from core.errors import AccessDenied, CacheKeeperError, RefusedTarget, StoreError
+from operations.late import Late
 
 READ_SECONDS, NAMELESS_READ_SECONDS = 60.0, 3600.0
 """A look is put on record so often; more seldom where no token tells who looks, as pages on this machine do all day."""
@@ -50,45 +51,31 @@ class LazyAuditLog:
     """
 
     def __init__(self, settings: Settings, *, patience_seconds: float = 5.0) -> None:
-        self._settings, self._patience_seconds = settings, patience_seconds
-        self._lock = Lock()
-        self._opened: AuditLog | None = None
-
-    def _log(self) -> AuditLog:
-        with self._lock:
-            if self._opened is None:
-                try:
-                    self._opened = open_audit_log(self._settings, patience_seconds=self._patience_seconds)
-                except OSError as error:
-                    raise StoreError(f"the audit log cannot be opened: {error}") from None
-            return self._opened
+        self._log = Late(lambda: open_audit_log(settings, patience_seconds=patience_seconds))
 
     def append(self, record: AuditRecord) -> AuditRecord:
-        return self._log().append(record)
+        return self._log.get().append(record)
 
     def page(self, query: AuditQuery, *, cursor: str = "", limit: int = 50) -> AuditPage:
-        return self._log().page(query, cursor=cursor, limit=limit)
+        return self._log.get().page(query, cursor=cursor, limit=limit)
 
     def records(self, query: AuditQuery) -> Iterator[AuditRecord]:
-        return self._log().records(query)
+        return self._log.get().records(query)
 
     def rows(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
-        return self._log().rows(after)
+        return self._log.get().rows(after)
 
     def head(self) -> Head | None:
-        return self._log().head()
+        return self._log.get().head()
 
     def checkpoint(self) -> Head | None:
-        return self._log().checkpoint()
+        return self._log.get().checkpoint()
 
     def prune(self, before: float, now: float) -> int:
-        return self._log().prune(before, now)
+        return self._log.get().prune(before, now)
 
     def close(self) -> None:
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+        self._log.close()
 
 
 @dataclass

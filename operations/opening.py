@@ -28,16 +28,20 @@ class Opened:
         self.auditor = auditor or Auditor(LazyAuditLog(settings))
         self._engine = LateEngine(lambda: open_engine(settings))
         self._listing = LateListing(lambda: _open_index(settings))
-        known = configured(settings)
+        self._backends = configured(settings)
         self.operations = Operations(
             engine=self._engine,
             listing=self._listing,
             auditor=self.auditor,
-            backends=lambda: known,
+            backends=lambda: self._backends,
             servers=servers or (lambda: [server.name for server in settings.servers]),
             host=settings.host_queue,
             max_size_bytes=_cap(settings),
         )
+
+    def take(self, settings: Settings) -> None:
+        """Take the targets of new settings; a task reads the settings itself."""
+        self._backends = configured(settings)
 
     def close(self) -> None:
         self._engine.close()

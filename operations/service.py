@@ -6,13 +6,12 @@ Nothing here walks a disk or changes a cache. An act is checked, put on record a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.access import Caller, Role
-from core.errors import BadRequest, NotFound, TaskError
+from core.errors import BadRequest, NotFound
 from core.listing import (
     AgeBand,
     Availability,
@@ -24,21 +23,21 @@ from core.listing import (
     Sort,
     TargetTotals,
 )
-from core.tasks import DEFAULT_QUEUE, Json, Priority, Task, TaskEngine, TaskRequest, TaskState, host_queue
+from core.tasks import Json, Priority, Task, TaskEngine, TaskRequest, TaskState, host_queue
 from operations.arguments import ALL, Known, checked_arguments, refuse_unknown_target
 from operations.auditing import Auditor
 from operations.health import HealthBoard
 
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.25
-
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of operation: who may ask for it, whether it deletes, where it must run, how often it is tried."""
+    """One kind of operation: who may ask for it, whether it deletes, how often it is tried.
+
+    All of them are about one machine, its disks or its fleet, and so wait in that machine's queue.
+    """
 
     role: Role
     destructive: bool = False
-    needs_own_disk: bool = True
     max_attempts: int = 3
 
 
@@ -158,8 +157,16 @@ class Operations:
 
     def models(self) -> tuple[Json, float | None]:
         """Return what the last look at the model cache found, and when that was (UTC seconds)."""
-        page = self.engine.tasks(name="list_models", states=(TaskState.DONE,), limit=1)
-        return (page.tasks[0].result, page.tasks[0].ended_at) if page.tasks else (None, None)
+        cursor, own = "", host_queue(self._host)
+        while True:
+            # On a queue of many machines the others look at theirs.
+            page = self.engine.tasks(name="list_models", states=(TaskState.DONE,), cursor=cursor, limit=50)
+            for task in page.tasks:
+                if task.queue == own:
+                    return task.result, task.ended_at
+            cursor = page.next_cursor
+            if not cursor:
+                return None, None
 
     # -- acts: checked, on record, queued ------------------------------------------------------------------------
 
@@ -252,7 +259,7 @@ class Operations:
         checked = checked_arguments(name, arguments, known)
         return TaskRequest(
             name, checked, caller.user,
-            queue=host_queue(host or self._host) if kind.needs_own_disk else DEFAULT_QUEUE,
+            queue=host_queue(host or self._host),
             priority=priority, max_attempts=kind.max_attempts, batch=batch, schedule_key=schedule_key,
             caller=caller.values(),
         )  # fmt: skip
@@ -270,8 +277,9 @@ class Operations:
         return task
 
     def retry(self, caller: Caller, task_id: str) -> Task:
-        """Queue a failed or cancelled task again; raises NotFound, TaskStateError, BadRequest for one that this caller
-        could not have asked for.
+        """Queue a failed or cancelled task again; raises NotFound, TaskStateError.
+
+        Whoever calls has seen to it that this caller may ask for such a task (``role_for``).
         """
         old = self.engine.task(task_id)
         if old is None:
@@ -282,24 +290,6 @@ class Operations:
             if task is None:
                 raise NotFound(f"there is no task {task_id[:100]!r}")
         return task
-
-    def wait(self, task_id: str, seconds: float, watch: Callable[[Task], None] | None = None) -> Task:
-        """Block until the task is over, for at most ``seconds``; return it as it then stands.
-
-        ``watch`` is called with the task at every look.
-        """
-        deadline, pause = time.monotonic() + seconds, _FIRST_WAIT_SECONDS
-        while True:
-            task = self.engine.task(task_id)
-            if task is None:
-                raise NotFound(f"there is no task {task_id[:100]!r}")
-            if watch is not None:
-                watch(task)
-            left = deadline - time.monotonic()
-            if task.state.is_over or left <= 0:
-                return task
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
 
     def _refuse_idle(self, host: str) -> None:
         """Raise BadRequest for a machine without a worker: its task would wait for nobody knows how long."""
@@ -312,13 +302,6 @@ class Operations:
 
     def _names(self) -> list[str]:
         return [backend.name for backend in self._backends()]
-
-
-def result_of(task: Task) -> Json:
-    """Given a task that is over, return its result; raises TaskError with what it failed of."""
-    if task.state is TaskState.DONE:
-        return task.result
-    raise TaskError(task.error or f"the task {task.id} is {task.state.value}")
 
 
 def _subject(arguments: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ class Operating:
     def take(self, settings: Settings) -> None:
         """Take what a reload may change; workers end after the task in hand, and the next ones read it themselves."""
         self._settings = settings
+        self._opened.take(settings)
         self.workers.renew()
 
     def chores(self) -> list[tuple[float, str, Callable[[], None]]]:
