@@ -45,11 +45,11 @@ def sweep_on_record(records: Records, caller: Caller) -> Sweeper:
 
 
 def _effect(reports: list[SweepReport]) -> dict[str, int]:
+    """The numbers of ``core.effects.Effect.numbers``, under the same names: one action has one shape on record."""
     return {
-        "deleted_entries": sum(each.deleted_units for each in reports),
-        "deleted_files": sum(each.deleted_files for each in reports),
-        "deleted_dirs": sum(each.deleted_dirs for each in reports),
-        "freed_bytes": sum(each.freed_bytes for each in reports),
+        "entries": sum(each.deleted_units for each in reports),
+        "files": sum(each.deleted_files for each in reports),
+        "bytes": sum(each.freed_bytes for each in reports),
         "skipped": sum(each.skipped.total for each in reports),
         "failed": sum(each.failed.total for each in reports),
     }

@@ -42,11 +42,17 @@ class Effect:
     warnings: Sequence[str] = ()
     refused: str = ""
     busy: str = ""
-    stopped: bool = False
 
     @property
     def ok(self) -> bool:
         return not (self.failed.total or self.refused or self.busy)
+
+    def numbers(self) -> dict[str, int]:
+        """Return what the audit log keeps of it."""
+        return {
+            "entries": self.deleted_entries, "files": self.deleted_files, "bytes": self.freed_bytes,
+            "skipped": self.skipped.total, "failed": self.failed.total,
+        }  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -42,6 +42,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.effects import Effect
+
 
 class CacheKeeperError(Exception):
     """Base of all deliberate errors; ``str()`` is one line fit for a terminal."""
@@ -190,7 +192,12 @@ class TaskStateError(TaskError):
 
 
 class TaskCancelled(TaskError):
-    """Somebody has cancelled the task that is running; raised inside it so that it ends soon."""
+    """Somebody has cancelled the task that is running; raised inside it so that it ends soon.
+
+    ``effect`` is what had been done until then, where a backend was at work; the audit log keeps it.
+    """
+
+    effect: Effect | None = None
 
 
 class TaskInterrupted(TaskCancelled):

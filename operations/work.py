@@ -169,17 +169,19 @@ class _Desk:
         for number, backend in enumerate(chosen):
             pulse = _pulse(self.ctx, backend.name, number, len(chosen))
             with self.auditor.operation(caller, action, backend.name, parameters, destructive=not dry_run) as record:
-                effect = _attempt(backend, dry_run, lambda backend=backend, pulse=pulse: do(backend, pulse))  # type: ignore[misc]
+                try:
+                    effect = do(backend, pulse)
+                except BackendError as error:
+                    # Out of reach: refused, and why; the other backends have their turn.
+                    effect = Effect(backend.name, backend.type.value, dry_run, refused=str(error))
+                except TaskCancelled as cancelled:
+                    # Told to stop: what was done so far belongs on record.
+                    record.effect = cancelled.effect.numbers() if cancelled.effect is not None else {}
+                    raise
                 effects.append(effect)
-                record.effect = {
-                    "entries": effect.deleted_entries, "files": effect.deleted_files, "bytes": effect.freed_bytes,
-                    "skipped": effect.skipped.total, "failed": effect.failed.total,
-                }  # fmt: skip
+                record.effect = effect.numbers()
                 record.refused = effect.refused or effect.busy
                 record.failed = _first_trouble(effect) if effect.failed.total else ""
-            if effect.stopped:
-                # The work was told to stop: what was done so far is on record.
-                raise TaskCancelled(f"stopped in {backend.name}: {effect.deleted_entries} entries were deleted")
         if not dry_run:
             self.reindex(each for each, effect in zip(chosen, effects, strict=True) if effect.deleted_entries)
         return {
@@ -209,14 +211,6 @@ def _desk(ctx: TaskContext) -> Iterator[_Desk]:
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with closing(EntryIndex(settings.index_database)) as index, closing(open_audit_log(settings)) as log:
         yield _Desk(ctx, settings, every_kind.configured(settings), index, Auditor(log))
-
-
-def _attempt(backend: Backend, dry_run: bool, do: Callable[[], Effect]) -> Effect:
-    """Return the effect; a backend that cannot be reached is an effect, too: it was refused, and why."""
-    try:
-        return do()
-    except BackendError as error:
-        return Effect(backend.name, backend.type.value, dry_run, refused=str(error))
 
 
 def _first_trouble(effect: Effect) -> str:

@@ -111,6 +111,7 @@ class FileBackend:
             )  # fmt: skip
             reports += sweep(replace(target, roots=(root,)), run)
             if cancelled:
+                cancelled[0].effect = effect_of(reports, self.name, self.type.value, dry_run)
                 raise cancelled[0]
             before += reports[-1].plan.entries
         return effect_of(reports, self.name, self.type.value, dry_run)
@@ -136,7 +137,7 @@ def effect_of(reports: list[SweepReport], target: str, backend: str, dry_run: bo
         total.freed_bytes + total.purged_bytes, round(total.duration_seconds, 3), reasons, first,
         _trouble(total.skipped), _trouble(total.failed), [printable(warning) for warning in total.warnings],
         "; ".join(report.refused for report in reports if report.refused),
-        "; ".join(report.busy for report in reports if report.busy), total.stopped,
+        "; ".join(report.busy for report in reports if report.busy),
     )  # fmt: skip
 
 

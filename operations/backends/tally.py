@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.effects import Effect, Trouble
+from core.errors import TaskCancelled
 from core.listing import Pulse
 from core.printable import printable
 
@@ -64,7 +65,11 @@ class Tally:
         self.done += entries
         if time.monotonic() - self._pulsed > _PULSE_SECONDS:
             self._pulsed = time.monotonic()
-            self.pulse(self.done, self.total)
+            try:
+                self.pulse(self.done, self.total)
+            except TaskCancelled as cancelled:
+                cancelled.effect = self.effect()
+                raise
 
     def effect(self, *, refused: str = "") -> Effect:
         return Effect(

@@ -48,7 +48,7 @@ def test_a_cleaning_by_hand_names_the_person_and_what_went_and_a_dry_run_leaves_
         Stage.INTENT, "cli", "cache.cleanup", "images",
     )  # fmt: skip
     assert intent.actor.startswith("local:")
-    assert (result.effect["deleted_entries"], result.effect["deleted_files"]) == (1, 1)
+    assert (result.effect["entries"], result.effect["files"]) == (1, 1)
 
 
 def test_a_cleaning_that_cannot_be_put_on_record_deletes_nothing_and_says_so(place: Workspace) -> None:

@@ -81,6 +81,6 @@ def test_a_scheduled_cleaning_is_on_record_and_without_a_record_nothing_is_delet
     assert (intent.stage, intent.actor, intent.channel, intent.action) == (
         Stage.INTENT, "schedule", "schedule", "cache.cleanup",
     )  # fmt: skip
-    assert (result.stage, result.target, result.effect["deleted_entries"]) == (Stage.RESULT, "images", 2)
+    assert (result.stage, result.target, result.effect["entries"]) == (Stage.RESULT, "images", 2)
     assert result.intent_seq == intent.seq
     log.close()

@@ -177,8 +177,10 @@ class BackendContract:
         def cancel(done: int, total: int | None = None) -> None:
             raise TaskCancelled(f"after {done} of {total}")
 
-        with pytest.raises(TaskCancelled):
+        with pytest.raises(TaskCancelled) as told:
             filled.backend.expire(WEEK, now=time.time(), dry_run=False, pulse=cancel)
+        assert told.value.effect is not None, "what was done until then is not forgotten"
+        assert told.value.effect.deleted_entries == 6 - len(filled.names())
         with pytest.raises(TaskCancelled):
             for _ in filled.backend.entries(cancel):
                 pass
