@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound
 from core.tasks import TaskState
 from operations import show
-from operations.surface import Surface
+from operations.surface import EntriesWanted, Surface, TasksWanted
 
 EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, EXIT_BUSY, EXIT_DENIED = 0, 1, 2, 75, 77
 """77 is sysexits' EX_NOPERM; 75 EX_TEMPFAIL: not over yet, or somebody else is at work."""
@@ -49,22 +49,16 @@ class Commands:
 
     def _details(self) -> int:
         asked = self._options
-        wishes = {
-            "type": asked.type, "target": asked.target, "sort": asked.sort, "page": asked.page,
-            "page_size": asked.page_size, "cursor": asked.cursor,
-        }  # fmt: skip
-        return self._tell(self._surface.details(**wishes), show.details_lines)
+        wanted = EntriesWanted(asked.type, asked.target, asked.sort, asked.page, asked.page_size, asked.cursor)
+        return self._tell(self._surface.details(wanted), show.details_lines)
 
     def _backend_info(self) -> int:
         return self._tell(self._surface.backend_info(), show.backend_lines)
 
     def _tasks(self) -> int:
         asked = self._options
-        wishes = {
-            "state": asked.state, "user": asked.user, "name": asked.name, "batch": asked.batch, "cursor": asked.cursor,
-            "limit": asked.limit,
-        }  # fmt: skip
-        return self._tell(self._surface.tasks(**wishes), show.tasks_lines)
+        wanted = TasksWanted(tuple(asked.state), asked.user, asked.name, asked.batch, asked.cursor, asked.limit)
+        return self._tell(self._surface.tasks(wanted), show.tasks_lines)
 
     def _workers(self) -> int:
         found = self._surface.workers()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from config import Settings
@@ -14,6 +14,7 @@ from core.tasks import TaskState
 from operations import views
 from operations.callers import command_caller
 from operations.opening import Opened
+from operations.surface import EntriesWanted, TasksWanted
 
 
 class LocalOperations:
@@ -30,22 +31,13 @@ class LocalOperations:
         self._read("cache.stats")
         return views.stats(self._operations.stats())
 
-    def details(
-        self,
-        *,
-        type: str = "",
-        target: str = "",
-        sort: str = "",
-        page: int = 1,
-        page_size: int = 20,
-        cursor: str = "",
-    ) -> dict[str, Any]:
-        self._read("cache.details", target)
+    def details(self, wanted: EntriesWanted) -> dict[str, Any]:
+        self._read("cache.details", wanted.target)
         found = self._operations.details(
-            type=EntryType(type) if type else None, target=target, sort=Sort(sort or Sort.NEWEST), cursor=cursor,
-            page=page, page_size=page_size,
+            type=EntryType(wanted.type) if wanted.type else None, target=wanted.target,
+            sort=Sort(wanted.sort or Sort.NEWEST), cursor=wanted.cursor, page=wanted.page, page_size=wanted.page_size,
         )  # fmt: skip
-        return views.details(found, page=None if cursor else page, page_size=page_size)
+        return views.details(found, page=None if wanted.cursor else wanted.page, page_size=wanted.page_size)
 
     def backend_info(self) -> dict[str, Any]:
         self._read("cache.backend-info")
@@ -60,22 +52,12 @@ class LocalOperations:
             raise NotFound(f"there is no task {task_id[:100]!r} 没有该任务")
         return views.task(found)
 
-    def tasks(
-        self,
-        *,
-        state: Sequence[str] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> dict[str, Any]:
-        return views.tasks(
-            self._operations.engine.tasks(
-                states=[TaskState(each) for each in state], user=user, name=name, batch=batch, cursor=cursor,
-                limit=limit,
-            )
+    def tasks(self, wanted: TasksWanted) -> dict[str, Any]:
+        found = self._operations.engine.tasks(
+            states=[TaskState(each) for each in wanted.state], user=wanted.user, name=wanted.name,
+            batch=wanted.batch, cursor=wanted.cursor, limit=wanted.limit,
         )  # fmt: skip
+        return views.tasks(found)
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         return views.task(self._operations.cancel(self._caller, task_id))

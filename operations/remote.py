@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound, StoreError, TaskStateError
 from core.secret import Secret
+from operations.surface import EntriesWanted, TasksWanted
 
 if TYPE_CHECKING:
     # Imported where it is used: without --url a command need not pay for it.
@@ -26,18 +28,11 @@ class RemoteOperations:
     def stats(self) -> dict[str, Any]:
         return self._object("GET", "/api/cache/stats")
 
-    def details(
-        self,
-        *,
-        type: str = "",
-        target: str = "",
-        sort: str = "",
-        page: int = 1,
-        page_size: int = 20,
-        cursor: str = "",
-    ) -> dict[str, Any]:
-        wishes = {"type": type, "target": target, "sort": sort, "page_size": page_size, "cursor": cursor}
-        return self._object("GET", "/api/cache/details", wishes if cursor else {**wishes, "page": page})
+    def details(self, wanted: EntriesWanted) -> dict[str, Any]:
+        asked = asdict(wanted)
+        if wanted.cursor:
+            del asked["page"]
+        return self._object("GET", "/api/cache/details", asked)
 
     def backend_info(self) -> dict[str, Any]:
         return self._object("GET", "/api/cache/backend-info")
@@ -49,18 +44,8 @@ class RemoteOperations:
     def task(self, task_id: str) -> dict[str, Any]:
         return self._object("GET", f"/api/cache/operations/{_part(task_id)}")
 
-    def tasks(
-        self,
-        *,
-        state: Sequence[str] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> dict[str, Any]:
-        wishes = {"state": list(state), "user": user, "name": name, "batch": batch, "cursor": cursor, "limit": limit}
-        return self._object("GET", "/api/cache/operations", wishes)
+    def tasks(self, wanted: TasksWanted) -> dict[str, Any]:
+        return self._object("GET", "/api/cache/operations", asdict(wanted))
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         return self._object("POST", f"/api/cache/operations/{_part(task_id)}/cancel")
@@ -96,7 +81,7 @@ class RemoteOperations:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", [])}
+        values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", ())}
         try:
             answer = requests.request(
                 method, self._base + path, params=values, json=body, headers=headers,
@@ -147,7 +132,7 @@ def _part(text: str) -> str:
 
 
 def _text(value: Any) -> str | list[str]:
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return [str(each) for each in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -32,7 +32,7 @@ def _keys(settings: Settings) -> FileKeys | SettingsKeys:
 def open_tokens(settings: Settings, *, patience_seconds: float = 5.0) -> tuple[Tokens, IssuedTokens]:
     """Return what issues and judges tokens, and its register, which is to be closed.
 
-    Raises KeysUnusable, StoreError.
+    Raises KeysUnusable. The register is opened when it is first asked.
     """
     keys = open_keys(settings)
     register = IssuedTokens(settings.tokens_database, patience_seconds=patience_seconds)

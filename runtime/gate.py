@@ -16,7 +16,7 @@ def open_gate(
 ) -> tuple[Gate, IssuedTokens]:
     """Return the API's gate and its register of tokens, which is to be closed.
 
-    Raises StoreError, and ConfigError when the keys cannot be used: starting again would not help.
+    Raises ConfigError when the keys cannot be used: starting again would not help.
     """
     try:
         # The event loop asks the register, which is only read there: it need not wait for anybody.

@@ -35,13 +35,16 @@ class IssuedTokens:
 
     def __init__(self, path: Path, *, patience_seconds: float = 5.0) -> None:
         self._path = path
+        self._patience_seconds = patience_seconds
         self._lock = Lock()
-        # Power-safe: a revocation that a power failure takes back would be worse than a slow one.
-        self._connection = connect(path, _TOKENS, patience_seconds=patience_seconds, power_safe=True)
+        # Opened when it is first asked: a damaged register costs whoever brings a token, not the fleet its daemon.
+        self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def add(self, token: IssuedToken) -> None:
         self._run(
@@ -70,6 +73,11 @@ class IssuedTokens:
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
             with self._lock:
+                if self._connection is None:
+                    # Power-safe: a revocation that a power failure takes back would be worse than a slow one.
+                    self._connection = connect(
+                        self._path, _TOKENS, patience_seconds=self._patience_seconds, power_safe=True
+                    )
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError) as error:
             raise StoreError(f"{self._path}: {error}") from None
