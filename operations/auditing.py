@@ -51,7 +51,7 @@ class LazyAuditLog:
     """
 
     def __init__(self, settings: Settings, *, patience_seconds: float = 5.0) -> None:
-        self._log = Late(lambda: open_audit_log(settings, patience_seconds=patience_seconds))
+        self._log = Late("audit log", lambda: open_audit_log(settings, patience_seconds=patience_seconds))
 
     def append(self, record: AuditRecord) -> AuditRecord:
         return self._log.get().append(record)

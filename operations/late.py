@@ -27,9 +27,10 @@ T = TypeVar("T", bound=Closable)
 
 
 class Late(Generic[T]):
-    """Holds what ``open`` returns from the first ``get`` on. Any thread may call."""
+    """Holds what ``open`` returns from the first ``get`` on; ``what`` names it in errors. Any thread may call."""
 
-    def __init__(self, open: Callable[[], T]) -> None:
+    def __init__(self, what: str, open: Callable[[], T]) -> None:
+        self._what = what
         self._open = open
         self._lock = Lock()
         self._opened: T | None = None
@@ -41,7 +42,7 @@ class Late(Generic[T]):
                 try:
                     self._opened = self._open()
                 except OSError as error:
-                    raise StoreError(f"cannot be opened: {error}") from None
+                    raise StoreError(f"the {self._what} cannot be opened: {error}") from None
             return self._opened
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class LateEngine:
     """A ``core.tasks.TaskEngine`` that is opened late."""
 
     def __init__(self, open: Callable[[], TaskEngine]) -> None:
-        self._engine = Late(open)
+        self._engine = Late("queue of tasks", open)
 
     def submit(self, request: TaskRequest) -> Task:
         return self._engine.get().submit(request)
@@ -104,7 +105,7 @@ class LateListing:
     """A ``core.listing.Listing`` that is opened late."""
 
     def __init__(self, open: Callable[[], ClosableListing]) -> None:
-        self._listing = Late(open)
+        self._listing = Late("index of entries", open)
 
     def totals(self) -> tuple[TargetTotals, ...]:
         return self._listing.get().totals()

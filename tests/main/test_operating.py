@@ -1,0 +1,70 @@
+"""The daemon's side of the operations: what a reload changes, and what the fleet does not have to suffer for."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import config
+from core.access import Role
+from core.tasks import TaskRequest, host_queue
+from examples.fake_comfyui import FakeServer
+from operations.opening import Opened
+from store.task_claims import TaskClaims
+from store.task_queue import TaskQueue
+from tests.workspace import Workspace, wait_for
+
+TARGET = """
+[[target]]
+name = "previews"
+roots = ["previews"]
+older_than = "7d"
+"""
+
+
+def asked(workspace: Workspace, path: str) -> Any:
+    return workspace.ask(path, Authorization=f"Bearer {workspace.token(Role.VIEWER)}")
+
+
+def test_a_target_that_a_reload_brings_is_known_to_the_api_at_once(workspace: Workspace) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:9", "CACHE_DIR": "state"}
+    daemon = workspace.running()
+    assert asked(workspace, "/api/cache/details?target=previews").status == 404
+    workspace.write("fleet.toml", TARGET)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_output("Reloaded")
+    assert asked(workspace, "/api/cache/details?target=previews").status == 200
+    names = [each["name"] for each in asked(workspace, "/api/cache/backend-info").json()["data"]["backends"]]
+    assert "previews" in names
+
+
+def test_a_damaged_register_of_tokens_is_told_to_who_brings_one_and_costs_the_fleet_nothing(
+    workspace: Workspace,
+) -> None:
+    with FakeServer() as fake:
+        workspace.settings |= {"SERVERS": fake.url, "CACHE_DIR": "state"}
+        (workspace.root / "state").mkdir()
+        workspace.write("state/tokens.sqlite3", "no database" * 1000)
+        daemon = workspace.running()
+        wait_for(lambda: workspace.states().get(fake.url) == "loaded")
+        answer = asked(workspace, "/api/cache/stats")
+        assert answer.status == 503
+        assert "tokens cannot be judged" in answer.text
+        daemon.wait_for_output("tokens.sqlite3 cannot be opened")
+
+
+def test_on_a_queue_of_many_machines_each_shows_its_own_models(tmp_path: Path) -> None:
+    settings = config.load(tmp_path, {"CACHE_DIR": str(tmp_path / "state"), "HOST_QUEUE": "a"})
+    settings.cache_dir.mkdir()
+    with closing(TaskQueue(settings.tasks_database)) as queue, closing(Opened(settings)) as opened:
+        for machine in ("a", "b"):
+            queue.submit(TaskRequest("list_models", {}, "schedule", queue=host_queue(machine)))
+            with closing(TaskClaims(settings.tasks_database, (host_queue(machine),), per_user=1)) as claims:
+                task = claims.claim()
+                assert task is not None
+                claims.finish(task, {"models": [machine]})
+        found, looked_at = opened.operations.models()
+        assert found == {"models": ["a"]}, "b's is the newer one"
+        assert looked_at is not None
