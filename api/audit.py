@@ -88,6 +88,26 @@ Time = Annotated[
 ]
 
 
+def audit_query(
+    actor: Text = "",
+    action: Text = "",
+    target: Text = "",
+    request_id: Text = "",
+    stage: Stage | None = None,
+    outcome: AuditOutcome | None = None,
+    since: Time = None,
+    until: Time = None,
+) -> AuditQuery:
+    """Return which records the parameters of an address ask for: a dependency of the routes."""
+    return AuditQuery(
+        actor, action, target, request_id, stage, outcome, since=since.timestamp() if since else None,
+        until=until.timestamp() if until else None,
+    )  # fmt: skip
+
+
+Wanted = Annotated[AuditQuery, Depends(audit_query)]
+
+
 def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
     """Given the audit log, what puts a look at it on record and who may look, return its routes."""
     router = APIRouter(route_class=GatedRoute, tags=["audit"], responses=ERRORS)
@@ -96,21 +116,16 @@ def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
     @router.get("/api/audit", summary="审计日志 · Records, newest first")
     def audit_list(
         request: Request,
-        actor: Text = "",
-        action: Text = "",
-        target: Text = "",
-        request_id: Text = "",
-        stage: Stage | None = None,
-        outcome: AuditOutcome | None = None,
-        since: Time = None,
-        until: Time = None,
+        wanted: Wanted,
         cursor: Annotated[str, Query(max_length=500, description="the last page's next_cursor")] = "",
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         caller: Caller = viewer,
     ) -> Envelope[AuditPageData]:
         """An empty filter matches everything; `since` ≤ time < `until`."""
-        wanted = _query(actor, action, target, request_id, stage, outcome, since, until)
-        auditor.read(caller, "audit.list", target, {"actor": actor, "action": action, "outcome": outcome})
+        auditor.read(
+            caller, "audit.list", wanted.target,
+            {"actor": wanted.actor, "action": wanted.action, "outcome": wanted.outcome},
+        )  # fmt: skip
         page = log.page(wanted, cursor=cursor, limit=limit)
         data = AuditPageData(
             items=[AuditData.of(each, unfinished=each.seq in page.unfinished) for each in page.records],
@@ -125,19 +140,11 @@ def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
         responses={200: {"content": {"application/x-ndjson": {}, "text/csv": {}}, "description": "one record a line"}},
     )
     def audit_export(
+        wanted: Wanted,
         format: ExportFormat = ExportFormat.JSONL,
-        actor: Text = "",
-        action: Text = "",
-        target: Text = "",
-        request_id: Text = "",
-        stage: Stage | None = None,
-        outcome: AuditOutcome | None = None,
-        since: Time = None,
-        until: Time = None,
         caller: Caller = admin,
     ) -> StreamingResponse:
         """As JSON lines or CSV, however many: they are read while they are sent."""
-        wanted = _query(actor, action, target, request_id, stage, outcome, since, until)
         with auditor.operation(caller, "audit.export", "audit", {"format": format.value}):
             records = log.records(wanted)
         kind = "text/csv" if format is ExportFormat.CSV else "application/x-ndjson"
@@ -145,22 +152,6 @@ def audit_routes(log: AuditLog, auditor: Records, gate: Gate) -> APIRouter:
         return StreamingResponse(_lines(records, format), media_type=kind, headers={"Content-Disposition": name})
 
     return router
-
-
-def _query(
-    actor: str,
-    action: str,
-    target: str,
-    request_id: str,
-    stage: Stage | None,
-    outcome: AuditOutcome | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> AuditQuery:
-    return AuditQuery(
-        actor, action, target, request_id, stage, outcome, since=since.timestamp() if since else None,
-        until=until.timestamp() if until else None,
-    )  # fmt: skip
 
 
 def _lines(records: Iterable[AuditRecord], form: ExportFormat) -> Iterator[str]:

@@ -21,7 +21,7 @@ from api.ports import Operations
 from api.wishes import BatchWish, Operation
 from core.access import Caller, Role
 from core.errors import AccessDenied, NotFound
-from core.tasks import Priority, Task, TaskState
+from core.tasks import Priority, Task, TaskQuery, TaskState
 
 PAGE_LIMIT = 500
 
@@ -67,7 +67,7 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
     ) -> Envelope[TaskListData]:
         """`state=failed` is the dead-letter list."""
         operations.auditor.read(caller, "task.list", "", {"user": user, "name": name, "batch": batch})
-        page = engine.tasks(states=state or (), user=user, name=name, batch=batch, cursor=cursor, limit=limit)
+        page = engine.tasks(TaskQuery(state or (), user, name, batch), cursor=cursor, limit=limit)
         data = TaskListData(
             items=[TaskData.of(each) for each in page.tasks], counts=dict(page.counts), next_cursor=page.next_cursor
         )
@@ -142,7 +142,7 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         found = engine.batch(batch)
         if found is None:
             raise NotFound(f"there is no batch {batch!r}")
-        return BatchData.of(found, engine.tasks(batch=batch, cursor=cursor, limit=limit))
+        return BatchData.of(found, engine.tasks(TaskQuery(batch=batch), cursor=cursor, limit=limit))
 
     def _allow(caller: Caller, name: str) -> None:
         needed = operations.role_for(name)

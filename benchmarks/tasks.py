@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.measure import ROOT, percentile, publish, table
-from core.tasks import TaskRequest, TaskState
+from core.tasks import TaskQuery, TaskRequest, TaskState
 from store.task_queue import TaskQueue
 
 LATENCIES = 200
@@ -79,7 +79,7 @@ class Embedded:
     def times(self) -> list[tuple[float, float, float]]:
         found, cursor = [], ""
         while True:
-            page = self.queue.tasks(states=[TaskState.DONE], limit=1000, cursor=cursor)
+            page = self.queue.tasks(TaskQuery(states=[TaskState.DONE]), limit=1000, cursor=cursor)
             found += [(task.created_at, task.started_at or 0.0, task.ended_at or 0.0) for task in page.tasks]
             cursor = page.next_cursor
             if not cursor:

@@ -124,6 +124,19 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True)
+class TaskQuery:
+    """Which tasks are meant; an empty field matches all."""
+
+    states: Collection[TaskState] = ()
+    user: str = ""
+    name: str = ""
+    batch: str = ""
+
+
+ALL_TASKS = TaskQuery()
+
+
+@dataclass(frozen=True)
 class TaskPage:
     """Tasks, newest first. ``next_cursor`` continues after the last one, empty at the end."""
 
@@ -227,19 +240,10 @@ class TaskEngine(Protocol):
 
     def task(self, task_id: str) -> Task | None: ...
 
-    def tasks(
-        self,
-        *,
-        states: Collection[TaskState] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> TaskPage:
-        """Return a page of what matches; an empty filter matches everything. Raises BadCursor.
+    def tasks(self, query: TaskQuery = ALL_TASKS, *, cursor: str = "", limit: int = 50) -> TaskPage:
+        """Return a page of what matches. Raises BadCursor.
 
-        ``counts`` has every state, and counts what the filters other than ``states`` match.
+        ``counts`` has every state, and counts what matches the query without its ``states``.
         """
 
     def cancel(self, task_id: str) -> Task | None:

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from core.errors import StoreError
 from core.listing import AgeBand, DaySample, EntryType, Listing, ListingPage, Sort, TargetTotals
-from core.tasks import Batch, Json, Task, TaskEngine, TaskPage, TaskRequest, TaskState, WorkerInfo
+from core.tasks import ALL_TASKS, Batch, Json, Task, TaskEngine, TaskPage, TaskQuery, TaskRequest, WorkerInfo
 
 
 class Closable(Protocol):
@@ -67,17 +67,8 @@ class LateEngine:
     def task(self, task_id: str) -> Task | None:
         return self._engine.get().task(task_id)
 
-    def tasks(
-        self,
-        *,
-        states: Collection[TaskState] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> TaskPage:
-        return self._engine.get().tasks(states=states, user=user, name=name, batch=batch, cursor=cursor, limit=limit)
+    def tasks(self, query: TaskQuery = ALL_TASKS, *, cursor: str = "", limit: int = 50) -> TaskPage:
+        return self._engine.get().tasks(query, cursor=cursor, limit=limit)
 
     def cancel(self, task_id: str) -> Task | None:
         return self._engine.get().cancel(task_id)

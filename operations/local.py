@@ -10,7 +10,7 @@ from typing import Any
 from config import Settings
 from core.errors import NotFound
 from core.listing import EntryType, Sort
-from core.tasks import TaskState
+from core.tasks import TaskQuery, TaskState
 from operations import views
 from operations.callers import command_caller
 from operations.opening import Opened
@@ -53,11 +53,8 @@ class LocalOperations:
         return views.task(found)
 
     def tasks(self, wanted: TasksWanted) -> dict[str, Any]:
-        found = self._operations.engine.tasks(
-            states=[TaskState(each) for each in wanted.state], user=wanted.user, name=wanted.name,
-            batch=wanted.batch, cursor=wanted.cursor, limit=wanted.limit,
-        )  # fmt: skip
-        return views.tasks(found)
+        query = TaskQuery([TaskState(each) for each in wanted.state], wanted.user, wanted.name, wanted.batch)
+        return views.tasks(self._operations.engine.tasks(query, cursor=wanted.cursor, limit=wanted.limit))
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         return views.task(self._operations.cancel(self._caller, task_id))

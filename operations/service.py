@@ -23,7 +23,7 @@ from core.listing import (
     Sort,
     TargetTotals,
 )
-from core.tasks import Json, Priority, Task, TaskEngine, TaskRequest, TaskState, host_queue
+from core.tasks import Json, Priority, Task, TaskEngine, TaskQuery, TaskRequest, TaskState, host_queue
 from operations.arguments import ALL, Known, checked_arguments, refuse_unknown_target
 from operations.auditing import Auditor
 from operations.health import HealthBoard
@@ -157,10 +157,11 @@ class Operations:
 
     def models(self) -> tuple[Json, float | None]:
         """Return what the last look at the model cache found, and when that was (UTC seconds)."""
+        query = TaskQuery(states=(TaskState.DONE,), name="list_models")
         cursor, own = "", host_queue(self._host)
         while True:
             # On a queue of many machines the others look at theirs.
-            page = self.engine.tasks(name="list_models", states=(TaskState.DONE,), cursor=cursor, limit=50)
+            page = self.engine.tasks(query, cursor=cursor)
             for task in page.tasks:
                 if task.queue == own:
                     return task.result, task.ended_at

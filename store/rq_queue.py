@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -16,7 +16,19 @@ from rq.utils import utcparse
 
 from core.errors import BadCursor, StoreError, TaskStateError
 from core.secret import Secret
-from core.tasks import Batch, Json, Task, TaskPage, TaskRequest, TaskState, WorkerInfo, batch_of, progress_document
+from core.tasks import (
+    ALL_TASKS,
+    Batch,
+    Json,
+    Task,
+    TaskPage,
+    TaskQuery,
+    TaskRequest,
+    TaskState,
+    WorkerInfo,
+    batch_of,
+    progress_document,
+)
 from store.processes import Owner, is_gone
 from store.rq_client import Address, quick_client, texts_of
 from store.rq_records import SERIALIZER, Ids, Keys, fields_of, job_key, limit_sets, steps_of, task_of
@@ -176,22 +188,14 @@ class RqQueue:
             rows = pipe.execute()
         return [task for task_id, row in zip(ids, rows, strict=True) if (task := task_of(task_id, row, now))]
 
-    def tasks(
-        self,
-        *,
-        states: Collection[TaskState] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> TaskPage:
+    def tasks(self, query: TaskQuery = ALL_TASKS, *, cursor: str = "", limit: int = 50) -> TaskPage:
         if cursor and not re.fullmatch(r"[0-9a-f]{24}", cursor):
             raise BadCursor(f"{cursor[:40]!r} is not a cursor of this list")
-        wanted = f",{','.join(state.value for state in states)}," if states else ""
+        states = f",{','.join(state.value for state in query.states)}," if query.states else ""
         with self._address.telling():
-            names = [self._keys.all, self._keys.batches + batch]
-            ids, counted = self._page(keys=names, args=[cursor, limit + 1, wanted, user, name, batch])
+            names = [self._keys.all, self._keys.batches + query.batch]
+            filters = [states, query.user, query.name, query.batch]
+            ids, counted = self._page(keys=names, args=[cursor, limit + 1, *filters])
         counts = {state.value: 0 for state in TaskState}
         for state, count in zip(counted[::2], counted[1::2], strict=True):
             counts[state.decode()] = count

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import BadCursor, StoreError, TaskError, TaskStateError
-from core.tasks import Batch, Json, Task, TaskPage, TaskRequest, TaskState, WorkerInfo, batch_of, progress_document
+from core.tasks import (
+    ALL_TASKS,
+    Batch,
+    Json,
+    Task,
+    TaskPage,
+    TaskQuery,
+    TaskRequest,
+    TaskState,
+    WorkerInfo,
+    batch_of,
+    progress_document,
+)
 from store.processes import Owner, is_gone
 from store.task_rows import COLUMNS, PRIORITIES, TaskFile, json_text, number_of, task_of
 from store.wake import wake_all
@@ -97,34 +109,25 @@ class TaskQueue:
         rows = self._file.rows(f"SELECT {COLUMNS} FROM jobs WHERE id=?", (number_of(task_id),))
         return task_of(rows[0], self._file.clock()) if rows else None
 
-    def tasks(
-        self,
-        *,
-        states: Collection[TaskState] = (),
-        user: str = "",
-        name: str = "",
-        batch: str = "",
-        cursor: str = "",
-        limit: int = 50,
-    ) -> TaskPage:
+    def tasks(self, query: TaskQuery = ALL_TASKS, *, cursor: str = "", limit: int = 50) -> TaskPage:
         limit = max(limit, 1)
         where: list[str] = ["1"]
         values: list[object] = []
-        for column, value in (("user", user), ("name", name), ("batch", batch)):
+        for column, value in (("user", query.user), ("name", query.name), ("batch", query.batch)):
             if value:
                 where.append(f"{column} = ?")
                 values.append(value)
         counts = {state.value: 0 for state in TaskState}
         # Says what the index on batches can be used for.
-        extra = " AND batch != ''" if batch else ""
+        extra = " AND batch != ''" if query.batch else ""
         counts |= dict(
             self._file.rows(
                 f"SELECT state, count(*) FROM jobs WHERE {' AND '.join(where)}{extra} GROUP BY state", tuple(values)
             )
         )
-        if states:
-            where.append(f"state IN ({','.join('?' * len(states))})")
-            values += [str(state) for state in states]
+        if query.states:
+            where.append(f"state IN ({','.join('?' * len(query.states))})")
+            values += [str(state) for state in query.states]
         if cursor:
             before = number_of(cursor)
             if before is None:

@@ -15,7 +15,7 @@ from api.ports import Operations
 from api.texts import TEXTS
 from core.access import Role
 from core.errors import NotFound
-from core.tasks import Task, TaskState
+from core.tasks import Task, TaskQuery, TaskState
 
 _AT_ONCE = 30
 
@@ -34,12 +34,11 @@ def task_pages(operations: Operations, site: Site) -> APIRouter:
     ) -> HTMLResponse:
         def values() -> Mapping[str, Any]:
             chosen = TaskState(state) if state in set(TaskState) else None
-            page = engine.tasks(states=(chosen,) if chosen else (), cursor=cursor, limit=_AT_ONCE)
+            page = engine.tasks(TaskQuery((chosen,) if chosen else ()), cursor=cursor, limit=_AT_ONCE)
             return {
                 "tasks": page.tasks,
                 "next_cursor": page.next_cursor,
-                # Of everything: the counts of a page count what its own filter lets through.
-                "counts": engine.tasks(limit=1).counts,
+                "counts": page.counts,
                 "chosen": chosen,
                 "states": tuple(TaskState),
                 "workers": engine.workers(),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadCursor, TaskError, TaskStateError
-from core.tasks import Priority, Task, TaskEngine, TaskRequest, TaskState, host_queue
+from core.tasks import Priority, Task, TaskEngine, TaskQuery, TaskRequest, TaskState, host_queue
 from tests.operations.engine_kit import EngineKit
 from tests.workspace import wait_for
 
@@ -80,11 +80,11 @@ class EngineContract:
         third = engine.tasks(limit=3, cursor=second.next_cursor)
         assert [task.id for task in second.tasks + third.tasks] == ids[3::-1]
         assert third.next_cursor == ""
-        assert [task.id for task in engine.tasks(user="bob").tasks] == ids[::-2]
-        assert engine.tasks(name="sample.echo").tasks == ()
-        assert engine.tasks(states=[TaskState.DONE]).tasks == ()
-        assert len(engine.tasks(states=[TaskState.QUEUED, TaskState.RUNNING]).tasks) == 8
-        counts = engine.tasks(states=[TaskState.DONE], user="bob").counts
+        assert [task.id for task in engine.tasks(TaskQuery(user="bob")).tasks] == ids[::-2]
+        assert engine.tasks(TaskQuery(name="sample.echo")).tasks == ()
+        assert engine.tasks(TaskQuery(states=[TaskState.DONE])).tasks == ()
+        assert len(engine.tasks(TaskQuery(states=[TaskState.QUEUED, TaskState.RUNNING])).tasks) == 8
+        counts = engine.tasks(TaskQuery(states=[TaskState.DONE], user="bob")).counts
         assert counts == {"queued": 4, "running": 0, "done": 0, "failed": 0, "cancelled": 0}
 
     @pytest.mark.parametrize("cursor", ["nonsense", "-1", "1.5", "99999999999999999999999", "１"])
@@ -130,8 +130,8 @@ class EngineContract:
         batch = engine.batch("b-1")
         assert batch is not None
         assert (batch.percent, batch.counts["cancelled"], batch.is_over) == (75, 3, False)
-        assert {task.id for task in engine.tasks(batch="b-1").tasks} == set(ids)
-        assert engine.tasks(batch="b-1").counts["queued"] == 1
+        assert {task.id for task in engine.tasks(TaskQuery(batch="b-1")).tasks} == set(ids)
+        assert engine.tasks(TaskQuery(batch="b-1")).counts["queued"] == 1
         assert engine.batch("b-2") is None
         assert engine.batch("") is None
         assert engine.submit_batch([], "b-3") == ()
@@ -231,7 +231,7 @@ class EngineContract:
         assert "poisoned" in failed.error
         assert lines(tmp_path / "notes") == ["attempt 1", "attempt 2", "attempt 3"]
         assert all(kit.wait_for_end(engine, other.id).state is TaskState.DONE for other in others)
-        assert [task.id for task in engine.tasks(states=[TaskState.FAILED]).tasks] == [poisoned.id]
+        assert [task.id for task in engine.tasks(TaskQuery(states=[TaskState.FAILED])).tasks] == [poisoned.id]
         engine.retry(poisoned.id)
         assert kit.wait_for_end(engine, poisoned.id).attempts == 3
         assert len(lines(tmp_path / "notes")) == 6, "a retry gives it fresh attempts"
@@ -367,7 +367,7 @@ class EngineContract:
         )
         workers = [kit.start_worker() for _ in range(4)]
         wait_for(lambda: len(lines(notes)) >= len(wanted), 60)
-        wait_for(lambda: engine.tasks(batch="many").counts["done"] == len(wanted), 10)
+        wait_for(lambda: engine.tasks(TaskQuery(batch="many")).counts["done"] == len(wanted), 10)
         assert Counter(lines(notes)) == Counter(wanted)
         assert all(worker.process.poll() is None for worker in workers)
 

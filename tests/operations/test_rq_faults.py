@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from core.errors import StoreError
-from core.tasks import TaskEngine, TaskState, host_queue
+from core.tasks import TaskEngine, TaskQuery, TaskState, host_queue
 from store.rq_client import texts_of
 from tests.operations.engine_contract import kit_task, lines, request
 from tests.operations.engine_kit import EngineKit, kit_in
@@ -75,7 +75,7 @@ def test_no_task_is_lost_when_redis_is_killed_in_the_middle(
     with pytest.raises(StoreError):
         engine.tasks()
     server.start()
-    wait_for(lambda: engine.tasks(batch="b").counts["done"] == 200, 90)
+    wait_for(lambda: engine.tasks(TaskQuery(batch="b")).counts["done"] == 200, 90)
     ran = Counter(lines(notes))
     assert set(ran) == set(wanted)
     # What ran when Redis died, and what was being told to it, may run again; not the rest.
@@ -147,7 +147,7 @@ def test_a_redis_that_says_nothing_costs_seconds_and_accepts_all_or_nothing(
         assert time.monotonic() - began < 15
     finally:
         server.signal(signal.SIGCONT)
-    assert len(engine.tasks(batch="b").tasks) in (0, 3)
+    assert len(engine.tasks(TaskQuery(batch="b")).tasks) in (0, 3)
 
 
 def test_a_wrong_password_is_told_without_showing_it(server: RedisServer, kit: EngineKit) -> None:
@@ -302,7 +302,8 @@ def test_the_view_costs_nothing_while_nothing_moves(kit: EngineKit, engine: Task
     kit.start_worker()
     engine.submit_batch([request(queue=host_queue("off")) for _ in range(50)], "b")
     wait_for(lambda: client.exists("cache-keeper:global:pending"))
-    wait_for(lambda: client.exists(f"cache-keeper:task:{engine.tasks(batch='b', limit=1).tasks[0].id}:progress"))
+    newest = engine.tasks(TaskQuery(batch="b"), limit=1).tasks[0].id
+    wait_for(lambda: client.exists(f"cache-keeper:task:{newest}:progress"))
 
     def writes() -> int:
         commands = client.info("commandstats")
