@@ -285,11 +285,12 @@ class Checker:
         track.strip.mark(track.state, time.time())
         away = any(observed.reach is Reach.UNREACHABLE for observed in observations)
         track.away = track.away + 1 if away else 0
+        # While a submission is open, silence is what its loaders cause.
+        hung = track.open_set is None and any(observed.reach is Reach.BUSY for observed in observations)
+        track.hung = track.hung + 1 if hung else 0
         group = track.server.group
-        wished = next_poll_seconds(
-            group.check_interval_seconds, track.away, [each.decision.look_again_seconds for each in track.sets],
-            random.random(),
-        )  # fmt: skip
+        look_again = [each.decision.look_again_seconds for each in track.sets]
+        wished = next_poll_seconds(group.check_interval_seconds, track.away, track.hung, look_again, random.random())
         self._poll_again(track, wished, time.monotonic())
 
     def _poll_again(self, track: ServerTrack, seconds: float | None, now: float) -> None:

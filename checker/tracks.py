@@ -89,7 +89,8 @@ class ServerTrack:
     """One server: how it is reached, which detector it offers, when it is to be polled next.
 
     ``offers`` remembers which routes exist, None while unknown. ``polled_at`` is UTC seconds, ``next_poll_at``
-    monotonic. ``away`` counts polls in a row without a connection.
+    monotonic. ``away`` counts polls in a row without a connection, ``hung`` those in a row with one and without an
+    answer while no submission was open.
     """
 
     server: Server
@@ -102,6 +103,7 @@ class ServerTrack:
     latency_seconds: float | None = None
     queue_length: int | None = None
     away: int = 0
+    hung: int = 0
     in_flight: bool = False
     paused: Pause | None = None
     strip: Strip = field(default_factory=Strip)
@@ -142,7 +144,7 @@ def policy_for(warmup: WarmupSet, policy: Policy) -> Policy:
 
 def carry_over(before: ServerTrack, after: ServerTrack) -> None:
     """Keep what is known of a server and of those of its sets that a new configuration still has."""
-    after.offers, after.next_poll_at, after.away = before.offers, 0.0, before.away
+    after.offers, after.next_poll_at, after.away, after.hung = before.offers, 0.0, before.away, before.hung
     after.polled_at, after.polls_total, after.queue_length = before.polled_at, before.polls_total, before.queue_length
     after.strip, after.latencies, after.latency_seconds = before.strip, before.latencies, before.latency_seconds
     known = {each.warmup.name: each for each in before.sets}

@@ -12,6 +12,9 @@ from core.workflow import Key
 LONGEST_AWAY_SECONDS = 300.0
 """The longest that a server which does not answer is left alone."""
 
+PATIENT_POLLS = 10
+"""So many polls in a row may go unanswered, as while a server loads, before they count as those of one that is away."""
+
 _REMEMBERED_RUNS = 10
 
 
@@ -25,13 +28,14 @@ def retry_delay(failures: int, policy: Policy, jitter: float) -> float:
 
 
 def next_poll_seconds(
-    interval_seconds: float, away: int, look_again: Sequence[float | None], jitter: float
+    interval_seconds: float, away: int, hung: int, look_again: Sequence[float | None], jitter: float
 ) -> float | None:
     """Return seconds until a server's own next poll, None where the fleet's next cycle is soon enough.
 
-    ``away`` counts polls in a row without a connection: such a server is polled less and less often, so that
-    black holes cost little. ``look_again`` are the wishes of its sets.
+    ``away`` counts polls in a row without a connection, ``hung`` those with one and without an answer: such a server
+    is polled less and less often, so that it costs the others little. ``look_again`` are the wishes of its sets.
     """
+    away = max(away, hung - PATIENT_POLLS)
     if away > 1:
         longest = max(LONGEST_AWAY_SECONDS, interval_seconds)
         return min(longest, interval_seconds * 2.0 ** min(away - 1, 30)) * (1 - jitter / 4)

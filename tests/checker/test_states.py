@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from core.fleet import Expectation
+from core.memory import PATIENT_POLLS
 from core.model import DetectorUsed, Pause, State
 from examples.fake_comfyui import FakeFleet, FakeServer
-from tests.checker.harness import RunningChecker, detector_of, server_of, set_of, warmup_of
+from tests.checker.harness import LIMITS, RunningChecker, detector_of, server_of, set_of, warmup_of
 
 WARMUP = warmup_of("clip", "vae")
 LOGIN = "<!DOCTYPE html><html><title>Login</title><body>缓存已加载。</body></html>".encode()
@@ -133,6 +135,26 @@ def test_a_server_that_comes_back_is_found_again(journal: Path) -> None:
             server.store("clip", "vae")
             running.wait_state(State.LOADED)
             running.wait(lambda: running.track().away == 0)
+
+
+def test_a_server_that_hangs_for_long_is_polled_less_often_until_it_answers(journal: Path) -> None:
+    with FakeServer() as server:
+        server.store("clip", "vae")
+        server.busy(1.0)
+        with RunningChecker(
+            [server_of(server.url, set_of(WARMUP))], journal, connect_timeout_seconds=0.05, answer_timeout_seconds=0.05
+        ) as running:
+
+            def is_left_alone() -> bool:
+                server.busy(1.0)
+                wait = running.track().next_poll_at - time.monotonic()
+                return 4 * LIMITS.check_interval_seconds < wait < math.inf
+
+            running.wait(is_left_alone)
+            assert running.track().hung > PATIENT_POLLS
+            assert running.state() is State.BUSY
+            running.wait_state(State.LOADED)
+            assert running.track().hung == 0
 
 
 # -- detectors

@@ -303,7 +303,7 @@ def test_back_off_is_jittered_by_up_to_half_and_bounded() -> None:
 
 
 def test_a_dead_server_is_polled_less_and_less_often_up_to_a_cap() -> None:
-    assert [next_poll_seconds(30, away, [1.0], 0.0) for away in (2, 3, 4, 5, 60, 10**6)] == [
+    assert [next_poll_seconds(30, away, 0, [1.0], 0.0) for away in (2, 3, 4, 5, 60, 10**6)] == [
         60,
         120,
         240,
@@ -311,5 +311,19 @@ def test_a_dead_server_is_polled_less_and_less_often_up_to_a_cap() -> None:
         300,
         300,
     ]
-    assert next_poll_seconds(600, 9, [], 0.0) == 600, "never more often than its interval"
-    assert next_poll_seconds(30, 5, [], 1.0) == 225, "spread, so that a fleet that died together is not polled together"
+    assert next_poll_seconds(600, 9, 0, [], 0.0) == 600, "never more often than its interval"
+    assert next_poll_seconds(30, 5, 0, [], 1.0) == 225, (
+        "spread, so that a fleet that died together is not polled together"
+    )
+
+
+def test_a_server_that_hangs_may_be_loading_for_ten_polls_before_it_is_polled_less_often() -> None:
+    assert [next_poll_seconds(30, 0, hung, [], 0.0) for hung in (1, 10, 11, 12, 13, 10**6)] == [
+        None,
+        None,
+        None,
+        60,
+        120,
+        300,
+    ]
+    assert next_poll_seconds(30, 0, 10, [1.0], 0.0) == 1.0
