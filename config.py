@@ -79,6 +79,7 @@ class Settings:
     rate_limit_writes_per_minute: int
     task_workers: int
     tasks_per_user: int
+    task_stall_seconds: float
     task_retention_days: float
     index_interval_hours: float
     max_cache_size: int | None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from config import Settings
 from core.errors import CacheKeeperError
 from core.secret import Secret
-from core.tasks import DEFAULT_QUEUE, RETRY_SECONDS, TaskEngine, host_queue
+from core.tasks import DEFAULT_QUEUE, RETRY_SECONDS, Runner, TaskEngine, host_queue
 from operations.ending import Ending
 from operations.runner import run
+from operations.stalls import StallWatch
 
 log = logging.getLogger("worker")
 
@@ -69,7 +70,7 @@ def work(settings: Settings, options: WorkerOptions, ending: Ending) -> None:
     alarm = Alarm(settings.tasks_database, claims.name)
     log.info("Ready name=%s queues=%s", claims.name, ",".join(options.queues))
     try:
-        LocalWorker(claims, alarm, run, ending).run()
+        LocalWorker(claims, alarm, _runner(settings), ending).run()
     finally:
         alarm.close()
         claims.close()
@@ -88,13 +89,17 @@ def _work_for_many(settings: Settings, url: Secret, options: WorkerOptions, endi
         url,
         settings.queue_prefix,
         options.queues,
-        run,
+        _runner(settings),
         monitoring_seconds=monitoring,
         maintenance_seconds=monitoring,
         retry_seconds=options.retry_seconds or RETRY_SECONDS,
     )
     log.info("Ready name=%s queues=%s", worker.name, ",".join(options.queues))
     worker.run(ending.call, lambda: ending.asked)
+
+
+def _runner(settings: Settings) -> Runner:
+    return StallWatch(run, settings.task_stall_seconds).run if settings.task_stall_seconds else run
 
 
 @contextmanager

@@ -175,8 +175,9 @@ class TaskWorker(Worker):
         """The runner has logged it; RQ would print it whole."""
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: object) -> None:  # noqa: ARG002
-        how = f"signal {os.WTERMSIG(ret_val)}" if os.WIFSIGNALED(ret_val) else f"exit code {os.WEXITSTATUS(ret_val)}"
-        note(job, f"its process ended by {how}; killed for its memory?")
+        number = os.WTERMSIG(ret_val) if os.WIFSIGNALED(ret_val) else 0
+        how = f"signal {number}" if number else f"exit code {os.WEXITSTATUS(ret_val)}"
+        note(job, f"its process died by {how}" + ("; for want of memory?" if number == signal.SIGKILL else ""))
         log.warning("task killed id=%s how=%r", job.id, how)
 
     def execute_job(self, job: Job, queue: Queue) -> None:

@@ -236,6 +236,20 @@ class EngineContract:
         assert kit.wait_for_end(engine, poisoned.id).attempts == 3
         assert len(lines(tmp_path / "notes")) == 6, "a retry gives it fresh attempts"
 
+    def test_a_task_without_any_progress_is_ended_with_its_worker_and_one_that_says_how_far_it_is_goes_on(
+        self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
+    ) -> None:
+        kit.settings["TASK_STALL_SECONDS"] = "0.4"
+        kit.start_worker()
+        stalled = engine.submit(request("deaf", path=str(tmp_path / "notes"), seconds=600, max_attempts=2))
+        ended = kit.wait_for_end(engine, stalled.id, keep_a_worker=True)
+        assert (ended.state, ended.attempts) == (TaskState.FAILED, 2)
+        assert "died" in ended.error
+        assert "no sign of life for 0.4 s (TASK_STALL_SECONDS)" in ended.progress.message
+        kit.keep_a_worker()
+        slow = engine.submit(request("work", path=str(tmp_path / "work"), seconds=1))
+        assert kit.wait_for_end(engine, slow.id).state is TaskState.DONE
+
     def test_what_no_attempt_can_help_is_put_aside_at_once(
         self, kit: EngineKit, engine: TaskEngine, tmp_path: Path
     ) -> None:

@@ -63,15 +63,29 @@ class EngineKit:
         program.wait_for_output("Ready")
         return program
 
+    def keep_a_worker(self) -> None:
+        """Start a worker where none is left, as the daemon does."""
+        if all(program.process.poll() is not None for program in self._programs):
+            self.start_worker()
+
     def kill(self, worker: Program) -> None:
         """Kill a worker with -9, and all of its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
-    def wait_for_end(self, engine: TaskEngine, task_id: str, seconds: float = 20) -> Task:
+    def wait_for_end(
+        self, engine: TaskEngine, task_id: str, seconds: float = 20, *, keep_a_worker: bool = False
+    ) -> Task:
         """Return the task once it is over."""
-        found = wait_for(lambda: (task := engine.task(task_id)) and task.state.is_over and task, seconds)
+
+        def over() -> Task | None:
+            if keep_a_worker:
+                self.keep_a_worker()
+            task = engine.task(task_id)
+            return task if task and task.state.is_over else None
+
+        found = wait_for(over, seconds)
         assert isinstance(found, Task)
         return found
 
