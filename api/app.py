@@ -15,6 +15,7 @@ from api.errors import ERRORS, install_errors
 from api.fleet import Fleet, routes
 from api.gate import Gate
 from api.guard import App, Guard
+from api.metrics import metrics_routes
 from api.pages import pages
 from api.pages.me import me_route
 from api.ports import Operations
@@ -45,6 +46,7 @@ def create_app(
     app.include_router(task_routes(operations, gate))
     app.include_router(audit_routes(audit_log, operations.auditor, gate))
     app.include_router(server_routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
+    app.include_router(metrics_routes(fleet, operations, gate), tags=["fleet"], responses=ERRORS)
     app.include_router(me_route(gate), tags=["fleet"], responses=ERRORS)
     app.include_router(pages(fleet, operations, audit_log, gate))
     app.include_router(docs_routes(app, gate))

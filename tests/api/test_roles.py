@@ -46,6 +46,7 @@ TABLE: list[tuple[str, str, Any, Role]] = [
 ]
 OPEN_HERE = {
     "/api/status", "/api/detailed_status", "/api/submission_status", "/api/servers", "/api/servers/{which}", "/api/me",
+    "/metrics",
 }  # fmt: skip
 """Reading about servers needs no token on this machine."""
 
