@@ -51,8 +51,8 @@ def _worker(options: argparse.Namespace, settings: config.Settings) -> int:
     from operations import worker
 
     worker.main(
-        settings, host=options.host_queue, queues=options.queue, modules=options.tasks, leash=options.leash,
-        lease_seconds=options.lease, retry_seconds=options.retry_after,
+        settings, host=options.host_queue, queues=options.queue, modules=options.tasks, only=options.only,
+        leash=options.leash,         lease_seconds=options.lease, retry_seconds=options.retry_after,
     )  # fmt: skip
     return EXIT_DONE
 

@@ -26,6 +26,8 @@ EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, EXIT_BUSY, EXIT_DENIED = 0, 1, 2, 75, 77
 """77 is sysexits' EX_NOPERM; 75 EX_TEMPFAIL: not over yet, or somebody else is at work."""
 
 _LOOK_SECONDS = 0.2
+_CANCEL_SECONDS = 30.0
+"""How long a cancelled task may take to end, after the entry in hand, before it is left as it is."""
 
 
 class Commands:
@@ -92,9 +94,11 @@ class Commands:
         return self._act("warmup", {"servers": asked.servers, "set_name": asked.set or "", "force": asked.force})
 
     def _task(self) -> int:
-        return self._told(
-            self._follow(self._options.id) if self._options.wait else self._surface.task(self._options.id)
-        )
+        found = self._surface.task(self._options.id)
+        if self._options.wait:
+            self._warn_if_nobody_works_on(found)
+            found = self._watch(found["id"], self._options.timeout)
+        return self._told(found)
 
     def _cancel(self) -> int:
         self._tell(self._surface.cancel(self._options.id), show.task_lines)
@@ -102,26 +106,66 @@ class Commands:
 
     def _retry(self) -> int:
         found = self._surface.retry(self._options.id)
-        self._surface.carry_out(found["id"])
-        return self._told(self._follow(found["id"]) if self._options.wait else found)
+        if self._options.wait:
+            return self._told(self._follow(found["id"]))
+        self._warn_if_nobody_works_on(found)
+        return self._told(found)
 
     def _act(self, name: str, arguments: Mapping[str, Any]) -> int:
         found = self._surface.submit(name, arguments, host=self._options.host)
         if self._options.no_wait:
+            self._warn_if_nobody_works_on(found)
             return self._tell(found, show.task_lines)
-        self._surface.carry_out(found["id"])
         return self._told(self._follow(found["id"]))
 
     def _follow(self, task_id: str) -> Mapping[str, Any]:
-        """Return the task once it is over, or when ``--timeout`` is; it goes on without us either way."""
-        deadline = time.monotonic() + self._options.timeout
+        """See to the task, and return it once it is over or ``--timeout`` is; Ctrl-C leaves it as it says."""
+        try:
+            found = self._watch(task_id, self._options.timeout, self._surface.carry_out)
+        except KeyboardInterrupt:
+            self._leave(task_id)
+            raise
+        self._warn_if_nobody_works_on(found)
+        return found
+
+    def _watch(
+        self, task_id: str, seconds: float, see_to: Callable[[str], None] = lambda _: None
+    ) -> Mapping[str, Any]:
+        deadline = time.monotonic() + seconds
         with show.watching(self._say, sys.stderr, shown=not self._options.json) as watch:
             while True:
                 found = self._surface.task(task_id)
                 watch(found)
                 if TaskState(found["state"]).is_over or time.monotonic() > deadline:
                     return found
+                if found["state"] == TaskState.QUEUED:
+                    # At each look: the worker that was there may have ended, with another command perhaps.
+                    see_to(task_id)
                 time.sleep(_LOOK_SECONDS)
+
+    def _leave(self, task_id: str) -> None:
+        """After Ctrl-C: a task that only this command would carry out ends with it, another one goes on."""
+        if self._surface.goes_on(task_id):
+            found = self._surface.task(task_id)
+            if not TaskState(found["state"]).is_over:
+                self._note(f"task {task_id} goes on; python -m operations cancel {task_id} ends it",
+                           f"任务 {task_id} 继续执行；可用 python -m operations cancel {task_id} 取消")  # fmt: skip
+            return
+        if not TaskState(self._surface.task(task_id)["state"]).is_over:
+            self._surface.cancel(task_id)
+        self._tell(self._watch(task_id, _CANCEL_SECONDS), show.task_lines)
+
+    def _warn_if_nobody_works_on(self, found: Mapping[str, Any]) -> None:
+        if not TaskState(found["state"]).is_over and not self._surface.goes_on(found["id"]):
+            self._note(
+                f"task {found['id']} waits for a worker, and none runs here: start the daemon, or cancel it with "
+                f"python -m operations cancel {found['id']}",
+                f"任务 {found['id']} 在等待工作进程，而本机没有工作进程：请启动守护进程，或用 "
+                f"python -m operations cancel {found['id']} 取消",
+            )
+
+    def _note(self, english: str, chinese: str) -> None:
+        sys.stderr.write(self._say(english, chinese) + "\n")
 
     def _told(self, found: Mapping[str, Any]) -> int:
         self._tell(found, show.task_lines)

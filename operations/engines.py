@@ -20,9 +20,13 @@ log = logging.getLogger("worker")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What a worker's command line says. None means the engine's own default; times are seconds."""
+    """What a worker's command line says. None means the engine's own default; times are seconds.
+
+    ``only`` is the one task that the worker is for; a worker of many machines' queue is always for all.
+    """
 
     queues: tuple[str, ...]
+    only: str = ""
     lease_seconds: float | None = None
     retry_seconds: float | None = None
 
@@ -64,6 +68,7 @@ def work(settings: Settings, options: WorkerOptions, ending: Ending) -> None:
         settings.tasks_database,
         options.queues,
         per_user=settings.tasks_per_user,
+        only=options.only,
         lease_seconds=options.lease_seconds or LEASE_SECONDS,
         retry_seconds=options.retry_seconds or RETRY_SECONDS,
     )

@@ -72,16 +72,21 @@ class LocalOperations:
         return [views.worker(each) for each in self._operations.engine.workers()]
 
     def carry_out(self, task_id: str) -> None:
-        """Where no worker of this machine's queue lives, run one for as long as this command does."""
-        task = self._operations.engine.task(task_id)
-        served = {queue for worker in self._operations.engine.workers() for queue in worker.queues}
-        if task is None or task.queue in served or self._worker is not None:
+        """Where no worker of this machine's queue lives, run one for this task for as long as this command does."""
+        if self._worker is not None or self.goes_on(task_id):
             return
-        # Its stdin is its leash: it ends with us, however we end.
+        # Its stdin is its leash: it ends with us, however we end. Ctrl-C is for us, who know what to do about the task.
         self._worker = subprocess.Popen(
-            [sys.executable, "-m", "operations", "worker", "--leash"],
+            [sys.executable, "-m", "operations", "worker", "--leash", "--only", task_id],
             cwd=self._settings.root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
+
+    def goes_on(self, task_id: str) -> bool:
+        task = self._operations.engine.task(task_id)
+        own = None if self._worker is None else self._worker.pid
+        served = {queue for worker in self._operations.engine.workers() if worker.pid != own for queue in worker.queues}
+        return task is None or task.queue in served
 
     def close(self) -> None:
         if self._worker is not None and self._worker.stdin is not None:

@@ -125,6 +125,10 @@ def _add_worker(commands: Commands) -> None:
         "--tasks", metavar="MODULE", action="append", default=[],
         help="a Python module with more task functions / 额外的任务函数模块",
     )  # fmt: skip
+    worker.add_argument(
+        "--only", metavar="ID", default="",
+        help="run no other task than this one; for the queue in CACHE_DIR / 只执行该任务；仅用于 CACHE_DIR 中的队列",
+    )  # fmt: skip
     worker.add_argument("--leash", action="store_true", help="end when stdin ends / 标准输入关闭时退出")
     worker.add_argument(
         "--lease", type=_seconds, metavar="SECONDS",

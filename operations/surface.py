@@ -48,6 +48,9 @@ class Surface(Protocol):
     def workers(self) -> Any: ...
 
     def carry_out(self, task_id: str) -> None:
-        """See to it that somebody works on the task: this process does, where no worker is there to do it."""
+        """See to it that somebody works on the task: this command does, where no worker is there to do it."""
+
+    def goes_on(self, task_id: str) -> bool:
+        """Return whether somebody works on the task once this command has ended."""
 
     def close(self) -> None: ...

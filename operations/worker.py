@@ -21,6 +21,7 @@ def main(
     host: str = "",
     queues: Sequence[str] = (),
     modules: Sequence[str] = (),
+    only: str = "",
     leash: bool = False,
     lease_seconds: float | None = None,
     retry_seconds: float | None = None,
@@ -39,7 +40,7 @@ def main(
     handler.setFormatter(_Line(stamped=not settings.supervised))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     registry.load(modules)
-    options = engines.WorkerOptions(engines.queues_of(settings, host, queues), lease_seconds, retry_seconds)
+    options = engines.WorkerOptions(engines.queues_of(settings, host, queues), only, lease_seconds, retry_seconds)
     log.debug("tasks=%s", ",".join(registry.names()) or "none")
     engines.work(settings, options, ending)
     log.info("Ended")

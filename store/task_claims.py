@@ -17,7 +17,7 @@ from pathlib import Path
 
 from core.tasks import RETRY_SECONDS, Json, Task, retry_delay_seconds
 from store.processes import Owner, is_gone, this_process
-from store.task_rows import COLUMNS, TaskFile, json_text, task_of
+from store.task_rows import COLUMNS, TaskFile, json_text, number_of, task_of
 from store.wake import wake_all
 
 LEASE_SECONDS = 30.0
@@ -65,6 +65,9 @@ _NEXT_DUE = f"""
 WHERE job.run_at > :now AND job.queue IN (SELECT value FROM json_each(:queues))
 """
 
+_CLAIM_ONE = "SELECT id, user FROM jobs WHERE id = :only AND state = 'queued' AND run_at <= :now"
+_ONE_DUE = "SELECT run_at FROM jobs WHERE id = :only AND state = 'queued' AND run_at > :now"
+
 _START = f"""
 UPDATE jobs SET state='running', attempts=attempts+1, worker=?, started_at=?, percent=NULL, step='', message='',
     steps='[]', progress_at=NULL
@@ -82,7 +85,8 @@ class TaskClaims:
     """One worker's hands on the queue. Methods raise StoreError; times are seconds.
 
     Writes survive a kill -9, but not each a power failure (``synchronous=NORMAL``): a task whose end is lost that way
-    is run again. ``heartbeat`` and ``take_back`` may be called from another thread than the rest.
+    is run again. With ``only`` it takes no other task than that one. ``heartbeat`` and ``take_back`` may be called from
+    another thread than the rest.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class TaskClaims:
         queues: Sequence[str],
         *,
         per_user: int,
+        only: str = "",
         lease_seconds: float = LEASE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
         patience_seconds: float = 5.0,
@@ -100,7 +105,10 @@ class TaskClaims:
         self._path = path
         self._file = TaskFile(path, power_safe=False, patience_seconds=patience_seconds, clock=clock)
         self._owner = owner or this_process()
-        self._queues = json.dumps(list(queues))
+        # Nobody else's task is to wait for a worker that will not take it.
+        self._queues = json.dumps([] if only else list(queues))
+        self._only = number_of(only)
+        self._claim, self._due = (_CLAIM_ONE, _ONE_DUE) if only else (CLAIM, _NEXT_DUE)
         self._per_user = per_user
         self.lease_seconds = lease_seconds
         self._retry_seconds = retry_seconds
@@ -125,12 +133,12 @@ class TaskClaims:
     def claim(self) -> Task | None:
         """Take the task whose turn it is, None when there is none for us now."""
         now = self._file.clock()
-        wanted = {"now": now, "queues": self._queues, "per_user": self._per_user}
+        wanted = {"now": now, "queues": self._queues, "per_user": self._per_user, "only": self._only}
         # An idle worker looks before it locks: it must not hold up those that write.
-        if self._was_idle and not self._file.rows(CLAIM, wanted):
+        if self._was_idle and not self._file.rows(self._claim, wanted):
             return None
         with self._file.transaction() as connection:
-            found = connection.execute(CLAIM, wanted).fetchone()
+            found = connection.execute(self._claim, wanted).fetchone()
             self._was_idle = found is None
             if found is None:
                 return None
@@ -145,7 +153,8 @@ class TaskClaims:
 
     def next_due(self) -> float | None:
         """Return when the next task that waits for its time becomes due, None when there is none."""
-        found = self._file.rows(_NEXT_DUE, {"now": self._file.clock(), "queues": self._queues})
+        wanted = {"now": self._file.clock(), "queues": self._queues, "only": self._only}
+        found = self._file.rows(self._due, wanted)
         return found[0][0] if found else None
 
     def progress(self, task: Task, percent: float | None, step: str, message: str, steps: Sequence[str]) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,41 @@ def test_without_a_daemon_a_command_does_the_work_itself(alone: Workspace) -> No
     assert ask_json(alone, "workers") == []
     # The index knows it too.
     assert ask_json(alone, "stats")["counts"]["images"] == 2
+
+
+def test_without_a_daemon_a_command_runs_no_task_but_its_own(alone: Workspace) -> None:
+    images = fill(alone)
+    queued = alone.run("-m", "operations", "cleanup", "--days", "7", "--type", "file", "--no-wait", "--json")
+    assert queued.returncode == 0
+    assert "none runs here" in queued.stderr
+    assert "operations cancel 1" in queued.stderr
+    assert ask_json(alone, "refresh")["state"] == "done"
+    assert ask_json(alone, "cleanup", "--days", "300", "--dry-run")["result"]["deleted_entries"] == 0
+    assert ask_json(alone, "task", "1", code=75)["state"] == "queued"
+    assert len(list(images.glob("*/*"))) == 5
+
+
+def test_ctrl_c_cancels_what_only_the_command_itself_would_carry_out(alone: Workspace) -> None:
+    alone.settings["SERVERS"] = "http://127.0.0.1:9"
+    command = alone.start("warmup", module="operations")
+    wait_for(lambda: [each["state"] for each in ask_json(alone, "tasks")["items"]] == ["running"])
+    command.signal(signal.SIGINT)
+    assert command.wait() == 130
+    assert "task 1: warmup, cancelled" in command.output()
+    assert [each["state"] for each in ask_json(alone, "tasks")["items"]] == ["cancelled"]
+    assert ask_json(alone, "workers") == []
+
+
+def test_after_ctrl_c_what_another_worker_carries_out_goes_on_and_the_command_says_so(alone: Workspace) -> None:
+    alone.settings["SERVERS"] = "http://127.0.0.1:9"
+    worker = alone.start("worker", module="operations")
+    worker.wait_for_output("Ready")
+    command = alone.start("warmup", module="operations")
+    wait_for(lambda: [each["state"] for each in ask_json(alone, "tasks")["items"]] == ["running"])
+    command.signal(signal.SIGINT)
+    assert command.wait() == 130
+    assert "task 1 goes on; python -m operations cancel 1 ends it" in command.output()
+    assert ask_json(alone, "task", "1", code=75)["state"] == "running"
 
 
 def test_what_a_command_did_is_on_record_before_and_after(alone: Workspace) -> None:
