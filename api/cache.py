@@ -27,11 +27,8 @@ from api.ports import Operations
 from api.waiting import WaitSeconds, accept, settled
 from api.wishes import RefreshWish, WarmupWish
 from core.access import Caller, Role
-from core.listing import MAX_PAGE_SIZE, EntryType, Sort
+from core.listing import LAST_PAGE, MAX_PAGE_SIZE, EntryType, Sort
 from core.tasks import Task, TaskState
-
-LAST_PAGE = 10**9
-"""So that no page's offset leaves SQLite's 64 bits."""
 
 SYSTEM = "comfyui-cache-keeper"
 

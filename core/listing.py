@@ -11,6 +11,9 @@ from core.effects import Effect
 
 MAX_PAGE_SIZE = 100
 
+LAST_PAGE = 10**9
+"""So that no page's offset leaves SQLite's 64 bits."""
+
 
 class EntryType(StrEnum):
     """What an entry is: the kind of target or server that holds it."""

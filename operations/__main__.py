@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import config
-from core.errors import CacheKeeperError, ConfigError
+from core.errors import BadRequest, CacheKeeperError, ConfigError
 from core.printable import printable
 from operations.parser import parser
 
@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = config.load(ROOT)
         if options.command == "worker":
+            if options.url is not None:
+                raise BadRequest("url", "a worker runs on the machine that it works for: leave out --url 请去掉 --url")
             return _worker(options, settings)
         if options.command == "audit":
             from operations import audit_cli
@@ -63,7 +65,7 @@ def _command(options: argparse.Namespace, settings: config.Settings) -> int:
     from operations.surface import Surface
 
     surface: Surface
-    if options.url:
+    if options.url is not None:
         from operations.remote import RemoteOperations
 
         surface = RemoteOperations(options.url, settings.api_token)

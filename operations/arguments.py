@@ -69,7 +69,9 @@ def _warmup(take: _Arguments, known: Known) -> dict[str, Any]:
     if known.servers is not None:
         there = set(known.servers)
         if unknown := [name for name in servers if name not in there]:
-            raise NotFound(f"there is no server {unknown[0][:200]!r}; GET /api/status lists them")
+            raise NotFound(
+                f"there is no server {unknown[0][:200]!r}; python -m checker status and GET /api/status list them"
+            )
     return {"servers": servers, "set_name": take.text("set_name"), "force": take.flag("force")}
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 from config import Settings
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
-from core.errors import StoreError
+from core.errors import BadRequest, StoreError
 from core.printable import printable
 from operations.auditing import Auditor, open_audit_log
 from operations.callers import command_caller
+from operations.remote import RemoteOperations
 
 EXIT_OK, EXIT_TROUBLE = 0, 1
 
@@ -56,28 +57,54 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = None) -> int:
-    """Carry out a parsed ``audit`` command; return the exit code. Raises StoreError, OSError."""
+    """Carry out a parsed ``audit`` command; return the exit code. Raises CacheKeeperError, OSError."""
     out = sys.stdout if out is None else out
-    log = open_audit_log(settings)
-    try:
-        if options.audit_command == "verify":
+    if options.audit_command == "verify":
+        if options.url is not None:
+            raise BadRequest(
+                "url", "verify reads the log itself: run it on the daemon's machine 请在守护进程所在机器上运行"
+            )
+        with closing(open_audit_log(settings)) as log:
             return _verify(log, options, settings, out)
-        query = AuditQuery(
-            options.actor, options.action, options.target, options.request_id, options.stage, options.outcome,
-            options.since, options.until,
-        )  # fmt: skip
-        if options.audit_command == "list":
-            return _list(log, query, options, out)
-        if options.output is None:
-            _export(log, query, options.format, out)
+    query = AuditQuery(
+        options.actor, options.action, options.target, options.request_id, options.stage, options.outcome,
+        options.since, options.until,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        source: _Source
+        if options.url is not None:
+            source = RemoteOperations(options.url, settings.api_token)
         else:
-            with options.output.open("w", encoding="utf-8", newline="") as file:
-                _export(log, query, options.format, file)
-        # Afterwards: an export of everything is what it was asked for.
-        Auditor(log).read(command_caller(), "audit.export", options.format, vars(query))
+            source = _LocalSource(stack.enter_context(closing(open_audit_log(settings))))
+        if options.audit_command == "list":
+            return _list(source.audit_page(query, options.cursor, options.limit), options, out)
+        pieces = source.audit_export(query, options.format)
+        if options.output is not None:
+            out = stack.enter_context(options.output.open("w", encoding="utf-8", newline=""))
+        out.writelines(pieces)
         return EXIT_OK
-    finally:
-        log.close()
+
+
+class _Source(Protocol):
+    """Where records come from: this machine's log, or a daemon's API."""
+
+    def audit_page(self, query: AuditQuery, cursor: str, limit: int) -> dict[str, Any]: ...
+    def audit_export(self, query: AuditQuery, form: str) -> Iterator[str]: ...
+
+
+class _LocalSource:
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    def audit_page(self, query: AuditQuery, cursor: str, limit: int) -> dict[str, Any]:
+        page = self._log.page(query, cursor=cursor, limit=limit)
+        records = [{**as_dict(each), "unfinished": each.seq in page.unfinished} for each in page.records]
+        return {"records": records, "next_cursor": page.next_cursor}
+
+    def audit_export(self, query: AuditQuery, form: str) -> Iterator[str]:
+        yield from export_lines(self._log.records(query), form)
+        # Afterwards: an export of everything is what it was asked for.
+        Auditor(self._log).read(command_caller(), "audit.export", form, vars(query))
 
 
 def export_lines(records: Iterable[AuditRecord], form: str) -> Iterable[str]:
@@ -89,37 +116,35 @@ def export_lines(records: Iterable[AuditRecord], form: str) -> Iterable[str]:
         yield from map(json_line, records)
 
 
-def _export(log: AuditLog, query: AuditQuery, form: str, out: TextIO) -> None:
-    for line in export_lines(log.records(query), form):
-        out.write(line)
-
-
-def _list(log: AuditLog, query: AuditQuery, options: argparse.Namespace, out: TextIO) -> int:
-    page = log.page(query, cursor=options.cursor, limit=options.limit)
+def _list(page: Mapping[str, Any], options: argparse.Namespace, out: TextIO) -> int:
     if options.json:
-        records = [{**as_dict(each), "unfinished": each.seq in page.unfinished} for each in page.records]
-        json.dump({"records": records, "next_cursor": page.next_cursor}, out, ensure_ascii=False, indent=2)
+        json.dump(page, out, ensure_ascii=False, indent=2)
         out.write("\n")
         return EXIT_OK
-    for each in page.records:
-        out.write(f"{_line(each, unfinished=each.seq in page.unfinished)}\n")
-    if not page.records:
+    for each in page["records"]:
+        out.write(f"{_line(each)}\n")
+    if not page["records"]:
         out.write("No records. 没有记录。\n")
-    if page.next_cursor:
-        out.write(f"More: --cursor {page.next_cursor} 更多记录\n")
+    if page["next_cursor"]:
+        out.write(f"More: --cursor {page['next_cursor']} 更多记录\n")
     return EXIT_OK
 
 
-def _line(record: AuditRecord, *, unfinished: bool) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
-    stage = "unfinished" if unfinished else str(record.stage)
-    parts = [f"{record.seq:>6}  {when}  {stage:<10} {record.outcome:<8} {record.actor or '-'} ({record.channel})",
-             record.action, record.target]  # fmt: skip
-    if record.duration_seconds is not None:
-        parts.append(f"{record.duration_seconds:.2f} s")
-    parts += [f"{name}={value}" for name, value in record.effect.items()]
+def _line(record: Mapping[str, Any]) -> str:
+    """Given a record as JSON has it, here or from afar, return it as one line."""
+    when = datetime.fromisoformat(record["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    stage = "unfinished" if record["unfinished"] else record["stage"]
+    who = f"{record['actor'] or '-'} ({record['channel']})"
+    parts = [
+        f"{record['seq']:>6}  {when}  {stage:<10} {record['outcome']:<8} {who}",
+        record["action"],
+        record["target"],
+    ]
+    if record["duration_seconds"] is not None:
+        parts.append(f"{record['duration_seconds']:.2f} s")
+    parts += [f"{name}={value}" for name, value in record["effect"].items()]
     # Names and errors come from outside, and a terminal obeys what is written to it.
-    return printable("  ".join(part for part in [*parts, record.error] if part))
+    return printable("  ".join(part for part in [*parts, record["error"]] if part))
 
 
 def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out: TextIO) -> int:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound
+from core.errors import AccessDenied, BadCursor, BadRequest, CacheKeeperError, NotFound
 from core.tasks import TaskState
 from operations import show
 from operations.surface import EntriesWanted, Surface, TasksWanted
@@ -97,7 +97,7 @@ class Commands:
         found = self._surface.task(self._options.id)
         if self._options.wait:
             self._warn_if_nobody_works_on(found)
-            found = self._watch(found["id"], self._options.timeout)
+            return self._told(self._watch(found["id"], self._options.timeout))
         return self._told(found)
 
     def _cancel(self) -> int:
@@ -128,9 +128,7 @@ class Commands:
         self._warn_if_nobody_works_on(found)
         return found
 
-    def _watch(
-        self, task_id: str, seconds: float, see_to: Callable[[str], None] = lambda _: None
-    ) -> Mapping[str, Any]:
+    def _watch(self, task_id: str, seconds: float, see_to: Callable[[str], None] = lambda _: None) -> Mapping[str, Any]:
         deadline = time.monotonic() + seconds
         with show.watching(self._say, sys.stderr, shown=not self._options.json) as watch:
             while True:
@@ -192,6 +190,6 @@ def exit_code_of(error: CacheKeeperError) -> int:
     match error:
         case AccessDenied():
             return EXIT_DENIED
-        case BadRequest() | NotFound():
+        case BadRequest() | NotFound() | BadCursor():
             return EXIT_USAGE
     return EXIT_TROUBLE

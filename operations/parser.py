@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, TypeAlias
 
-from core.listing import EntryType, Family, Sort
+from core.listing import LAST_PAGE, EntryType, Family, Sort
 from core.tasks import TaskState
 from operations.audit_cli import add_parser as add_audit
 
@@ -51,7 +51,7 @@ def _add_looks(commands: Commands) -> None:
     details.add_argument("--target", default="", help="of this target / 目标")
     details.add_argument("--sort", default=Sort.NEWEST.value, choices=[each.value for each in Sort],
                          help="order; a leading - is descending: --sort=-size / 排序，前缀 - 表示降序")  # fmt: skip
-    details.add_argument("--page", type=_whole(1, 2**53), default=1, help="page, from 1 / 页码")
+    details.add_argument("--page", type=_whole(1, LAST_PAGE), default=1, help="page, from 1 / 页码")
     details.add_argument("--page-size", type=_whole(1, 100), default=20, help="1-100 / 每页条数")
     details.add_argument("--cursor", default="", help="go on after the last page / 从上一页之后继续")
     add(commands, "backend-info", "which backends there are, and whether they answer / 缓存后端信息")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotFound, StoreError, TaskStateError
+from core.audit import AuditQuery
+from core.audit_chain import iso
+from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotConfirmed, NotFound, StoreError, TaskStateError
 from core.secret import Secret
 from operations.surface import EntriesWanted, TasksWanted
 
@@ -16,14 +19,23 @@ if TYPE_CHECKING:
     import requests
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 70.0
+AUDIT_PAGE = 100
+"""Records that the API gives at once, at most."""
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class RemoteOperations:
-    """Implements ``operations.surface.Surface``. Raises CacheKeeperError in the daemon's own words."""
+    """Implements ``operations.surface.Surface``. Raises CacheKeeperError in the daemon's own words.
+
+    Raises BadRequest for an address or a token that cannot be one.
+    """
 
     def __init__(self, url: str, token: Secret | None) -> None:
-        self._base = url.rstrip("/")
+        self._base = _address(url)
         self._token = token
+        if token is not None and not _TOKEN.fullmatch(token.reveal()):
+            raise BadRequest("API_TOKEN", "API_TOKEN has characters that no token has: copy it anew 请重新复制令牌")
 
     def stats(self) -> dict[str, Any]:
         return self._object("GET", "/api/cache/stats")
@@ -59,6 +71,30 @@ class RemoteOperations:
     def workers(self) -> Any:
         return self._data("GET", "/api/cache/workers")
 
+    def audit_page(self, query: AuditQuery, cursor: str, limit: int) -> dict[str, Any]:
+        """Return ``records``, newest first, and ``next_cursor``."""
+        records: list[dict[str, Any]] = []
+        while True:
+            asked = {**_asked(query), "cursor": cursor, "limit": min(limit - len(records), AUDIT_PAGE)}
+            page = self._object("GET", "/api/audit", asked)
+            records += page["items"]
+            cursor = page["next_cursor"]
+            if not cursor or len(records) >= limit:
+                return {"records": records, "next_cursor": cursor}
+
+    def audit_export(self, query: AuditQuery, form: str) -> Iterator[str]:
+        """Yield an export in pieces, as the daemon sends it."""
+        import requests
+
+        with self._send("GET", "/api/audit/export", {**_asked(query), "format": form}, stream=True) as answer:
+            if answer.status_code != 200:
+                raise self._error(answer, _document(answer))
+            answer.encoding = "utf-8"
+            try:
+                yield from answer.iter_content(None, decode_unicode=True)
+            except requests.RequestException as error:
+                raise self._silent(error) from None
+
     def carry_out(self, task_id: str) -> None:
         """A worker of the daemon's does it."""
 
@@ -79,6 +115,16 @@ class RemoteOperations:
     def _data(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> Any:
+        answer = self._send(method, path, query, body)
+        document = _document(answer)
+        if answer.status_code not in (200, 202) or "data" not in document:
+            raise self._error(answer, document)
+        return document["data"]
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None,
+        *, stream: bool = False,
+    ) -> requests.Response:  # fmt: skip
         import requests
 
         headers = {"Accept": "application/json"}
@@ -86,18 +132,17 @@ class RemoteOperations:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
         values = {name: _text(value) for name, value in (query or {}).items() if value not in (None, "", ())}
         try:
-            answer = requests.request(
-                method, self._base + path, params=values, json=body, headers=headers,
+            return requests.request(
+                method, self._base + path, params=values, json=body, headers=headers, stream=stream,
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                 # A redirect would carry the token to wherever it points.
                 allow_redirects=False,
             )  # fmt: skip
         except (requests.RequestException, ValueError) as error:
-            raise CacheKeeperError(f"{self._base} does not answer 无法连接: {_reason(error)}") from None
-        document = _document(answer)
-        if answer.status_code not in (200, 202) or "data" not in document:
-            raise self._error(answer, document)
-        return document["data"]
+            raise self._silent(error) from None
+
+    def _silent(self, error: Exception) -> CacheKeeperError:
+        return CacheKeeperError(f"{self._base} does not answer 无法连接: {_reason(error)}")
 
     def _error(self, answer: requests.Response, document: Mapping[str, Any]) -> CacheKeeperError:
         words = str(document.get("detail") or document.get("message") or f"HTTP {answer.status_code}")
@@ -108,7 +153,11 @@ class RemoteOperations:
             case 403:
                 return AccessDenied(words, 403)
             case 404:
+                if not document:
+                    words = f"{self._base} answers HTTP 404 and not as a cache keeper does: its address has no path"
                 return NotFound(words)
+            case 409 if fields:
+                return NotConfirmed(str(fields[0].get("field", "")), words)
             case 409:
                 return TaskStateError(words)
             case 422:
@@ -120,6 +169,25 @@ class RemoteOperations:
                 return StoreError(words)
         request_id = document.get("request_id")
         return CacheKeeperError(f"{self._base}{f', request {request_id}' if request_id else ''}: {words}")
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(each.isspace() for each in url):
+        raise BadRequest(
+            "url", f"--url {url[:200]!r} is no address such as http://10.0.0.5:8000 地址无效，例如 http://10.0.0.5:8000"
+        )
+    return url.rstrip("/")
+
+
+def _asked(query: AuditQuery) -> dict[str, Any]:
+    """Given what is wanted of the audit log, return it as the API's parameters."""
+    moments = {"since": query.since, "until": query.until}
+    return vars(query) | {name: None if at is None else iso(at) for name, at in moments.items()}
 
 
 def _document(answer: requests.Response) -> dict[str, Any]:

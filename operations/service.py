@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.access import Caller, Role
-from core.errors import BadRequest, NotFound
+from core.errors import BadRequest, NotFound, TaskStateError
 from core.listing import (
     AgeBand,
     Availability,
@@ -270,11 +270,13 @@ class Operations:
         return _kind(name).role
 
     def cancel(self, caller: Caller, task_id: str) -> Task:
-        """Cancel a queued task at once, or ask a running one to stop; raises NotFound."""
+        """Cancel a queued task at once, or ask a running one to stop; raises NotFound, TaskStateError."""
         with self.auditor.operation(caller, "task.cancel", task_id, {}, destructive=False):
             task = self.engine.cancel(task_id)
             if task is None:
                 raise NotFound(f"there is no task {task_id[:100]!r}")
+            if task.state in (TaskState.DONE, TaskState.FAILED):
+                raise TaskStateError(f"task {task_id} is {task.state}: there is nothing to cancel any more")
         return task
 
     def retry(self, caller: Caller, task_id: str) -> Task:

@@ -95,6 +95,14 @@ def workers_lines(found: Sequence[Mapping[str, Any]], say: Say, out: TextIO) -> 
     )  # fmt: skip
 
 
+_WALKED = {
+    "entries": ("entries", "项"),
+    "added": ("new", "项新增"),
+    "changed": ("changed", "项变化"),
+    "removed": ("gone", "项消失"),
+}
+
+
 def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print one task as it stands, and what it did to each target."""
     out.write(f"{say('task', '任务')} {found['id']}: {found['name']}, {state_text(found['state'], say)}\n")
@@ -111,7 +119,8 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     for row in result.get("sets", ()):
         out.write(f"  {row['server']} {row['set']}: {row['state']} ({printable(row['reason'])})\n")
     for target, report in result.get("targets", {}).items():
-        out.write(f"  {target}: " + ", ".join(f"{name} {value}" for name, value in report.items()) + "\n")
+        counts = ", ".join(f"{report[name]:,} {say(*words)}" for name, words in _WALKED.items())
+        out.write(f"  {target}: {counts}; {report['duration_seconds']:.2f} {say('s', '秒')}\n")
     for target, why in result.get("errors", {}).items():
         out.write(f"  {target}: {printable(why)}\n")
 

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse
 
-from api.cache import LAST_PAGE
 from api.pages.charts import line_chart
 from api.pages.site import Site, Visit
 from api.pages.tasks import as_json, may_retry
 from api.ports import Operations
 from api.texts import TEXTS
-from core.listing import AGE_LIMITS_DAYS, AgeBand, EntryType, Family, Sort
+from core.listing import AGE_LIMITS_DAYS, LAST_PAGE, AgeBand, EntryType, Family, Sort
 
 _PAGE_SIZE = 25
 _GROWTH_DAYS = 90

@@ -29,6 +29,7 @@ class Desk:
         self.log: AuditLog = SqliteAuditLog(self.settings.audit_database)
         self.place = SqlitePlace(self.settings.audit_database)
         self._parser = argparse.ArgumentParser()
+        self._parser.add_argument("--url")
         add_parser(self._parser.add_subparsers())
 
     def run(self, *arguments: str, code: int = 0) -> str:

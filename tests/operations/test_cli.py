@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -186,7 +187,7 @@ def test_far_away_who_may_not_is_told_so(project: Workspace) -> None:
         (["clear", "--target", "images"], 2, "confirm"),
         (["clear", "--target", "images", "--confirm", "image"], 2, "confirm"),
         (["clear", "--target", "/etc", "--confirm", "/etc"], 2, "no target"),
-        (["details", "--cursor", "nonsense"], 1, "cursor"),
+        (["details", "--cursor", "nonsense"], 2, "cursor"),
         (["task", "99999"], 2, "no task"),
         (["retry", "x"], 2, "no task"),
         (["queue", "no:such:key"], 2, "keys"),
@@ -213,6 +214,79 @@ def test_what_is_wrong_goes_to_stderr_in_one_line(project: Workspace) -> None:
     ran = project.run("-m", "operations", "clear", "--target", "images", "--confirm", "image")
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
     assert "confirm must be the target's own name, 'images'" in ran.stderr
+
+
+def test_the_audit_log_is_read_far_away_as_it_is_here(project: Workspace) -> None:
+    ask_json(project, "refresh")
+    viewer, admin = token(project, "viewer"), token(project, "admin")
+    near = ask_json(project, "audit", "list", "--action", "refresh.request", "--limit", "1")
+    far = ask_json(
+        project, "--url", project.page, "audit", "list", "--action", "refresh.request", "--limit", "1", API_TOKEN=viewer
+    )
+    assert [each["hash"] for each in far["records"]] == [each["hash"] for each in near["records"]]
+    shown = project.run("-m", "operations", "--url", project.page, "audit", "list", "--limit", "1", API_TOKEN=viewer)
+    assert shown.returncode == 0
+    assert len([line for line in shown.stdout.splitlines() if not line.startswith("More")]) == 1
+    export = ["audit", "export", "--action", "refresh.request"]
+    local = project.run("-m", "operations", *export)
+    remote = project.run("-m", "operations", "--url", project.page, *export, API_TOKEN=admin)
+    assert (remote.returncode, remote.stdout) == (0, local.stdout)
+    refused = project.run("-m", "operations", "--url", project.page, *export, API_TOKEN=viewer)
+    assert (refused.returncode, refused.stdout) == (77, "")
+    everything = ask_json(project, "--url", project.page, "audit", "list", "--limit", "150", API_TOKEN=viewer)
+    seqs = [each["seq"] for each in everything["records"]]
+    assert seqs == list(range(seqs[0], seqs[0] - len(seqs), -1)), "one page after the other"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "http://127.0.0.1:1", "audit", "verify"], "run it on the daemon's machine"),
+        (["--url", "http://127.0.0.1:1", "worker"], "leave out --url"),
+        (["--url", "127.0.0.1:8000", "stats"], "no address such as http://"),
+        (["--url", "http://127.0.0.1:99999", "stats"], "no address such as http://"),
+        (["--url", "ftp://127.0.0.1", "audit", "list"], "no address such as http://"),
+        (["--url", "", "stats"], "no address such as http://"),
+        (["--url", "http://", "stats"], "no address such as http://"),
+    ],
+)
+def test_what_cannot_be_done_far_away_is_never_done_here_instead(
+    alone: Workspace, arguments: list[str], said: str
+) -> None:
+    ran = alone.run("-m", "operations", *arguments)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert said in ran.stderr
+
+
+def test_a_token_that_cannot_be_one_is_told_before_it_is_sent(project: Workspace) -> None:
+    ran = project.run("-m", "operations", "--url", project.page, "stats", API_TOKEN="令牌\n")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "API_TOKEN has characters that no token has" in ran.stderr
+
+
+def test_the_same_mistake_ends_with_the_same_code_here_and_far_away(project: Workspace) -> None:
+    admin = token(project, "admin")
+    for wrong in (["clear", "--target", "images", "--confirm", "image"], ["details", "--cursor", "nonsense"]):
+        assert project.run("-m", "operations", *wrong).returncode == 2
+        assert project.run("-m", "operations", "--url", project.page, *wrong, API_TOKEN=admin).returncode == 2
+    lost = project.run("-m", "operations", "--url", project.page + "/status", "stats", API_TOKEN=admin)
+    assert "its address has no path" in lost.stderr
+
+
+def test_a_task_that_is_over_cannot_be_cancelled(project: Workspace) -> None:
+    done = ask_json(project, "refresh")
+    ran = project.run("-m", "operations", "cancel", done["id"])
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert f"task {done['id']} is done: there is nothing to cancel" in ran.stderr
+    again = project.run(
+        "-m", "operations", "--url", project.page, "cancel", done["id"], API_TOKEN=token(project, "operator")
+    )
+    assert (again.returncode, again.stderr) == (1, ran.stderr)
+
+
+def test_a_walk_is_told_in_words(project: Workspace) -> None:
+    ran = project.run("-m", "operations", "refresh", "--target", "images")
+    assert re.search(r"  images: 5 entries, \d new, 0 changed, 0 gone; \d+\.\d\d s\n", ran.stdout), ran.stdout
 
 
 def test_a_task_that_is_not_waited_for_can_be_looked_at_and_followed(project: Workspace) -> None:
