@@ -301,6 +301,7 @@ class Program:
         self._checker.replace_servers(new.servers, policy(new), limits(new))
         self._fleet.check_interval_seconds = new.check_interval_seconds
         self._operating.take(new)
+        self._in_thread(self._operating.index_if_due)
         self._fill_timetable()
         log.info("Reloaded: %d servers", len(new.servers))
 

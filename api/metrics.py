@@ -96,13 +96,13 @@ def _of_fleet(fleet: Fleet) -> Iterator[Metric]:
 def _of_caches_and_tasks(operations: Operations) -> Iterator[Metric]:
     errors = {"caches": 0, "tasks": 0}
     try:
-        targets = operations.stats().targets
+        targets = [each for each in operations.stats().targets if each.indexed_at is not None]
         labels = ("target", "type")
         yield _gauge("cache_entries", "Entries.", labels, {(each.target, each.type): each.entries for each in targets})
         yield _gauge("cache_bytes", "Size.", labels, {(each.target, each.type): each.size_bytes for each in targets})
         yield _gauge(
             "cache_indexed_timestamp_seconds", "When the last walk that counted it ended.", labels,
-            {(each.target, each.type): each.indexed_at for each in targets if each.indexed_at is not None},
+            {(each.target, each.type): each.indexed_at or 0.0 for each in targets},
         )  # fmt: skip
     except CacheKeeperError:
         errors["caches"] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from config import Settings
@@ -11,6 +12,8 @@ from operations.engines import open_engine
 from operations.late import LateEngine, LateListing
 from operations.service import Operations
 from store.index import EntryIndex
+
+log = logging.getLogger("operations")
 
 
 class Opened:
@@ -27,7 +30,7 @@ class Opened:
     ) -> None:
         self.auditor = auditor or Auditor(LazyAuditLog(settings))
         self._engine = LateEngine(lambda: open_engine(settings))
-        self._listing = LateListing(lambda: _open_index(settings))
+        self._listing = LateListing(lambda: open_index(settings))
         self._backends = configured(settings)
         self.operations = Operations(
             engine=self._engine,
@@ -49,9 +52,13 @@ class Opened:
         self.auditor.log.close()
 
 
-def _open_index(settings: Settings) -> EntryIndex:
+def open_index(settings: Settings) -> EntryIndex:
+    """Return the index of this machine's caches; raises StoreError. That a damaged one was set aside is logged."""
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    return EntryIndex(settings.index_database)
+    index = EntryIndex(settings.index_database)
+    if index.warning:
+        log.warning("%s", index.warning)
+    return index
 
 
 def _cap(settings: Settings) -> int | None:

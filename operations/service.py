@@ -108,8 +108,11 @@ class Operations:
 
     def stats(self) -> Stats:
         """Return totals over all targets that are configured."""
-        names = {backend.name for backend in self._backends()}
-        targets = tuple(each for each in self._listing.totals() if each.target in names)
+        known = {each.target: each for each in self._listing.totals()}
+        # One that was never walked is there too: what is not counted must not look as if it were not configured.
+        targets = tuple(
+            known.get(backend.name) or TargetTotals(backend.name, backend.type, 0, 0, 0) for backend in self._backends()
+        )
         by_type: dict[EntryType, Totals] = {}
         for each in targets:
             old = by_type.get(each.type, Totals(0, 0, 0))
@@ -124,7 +127,7 @@ class Operations:
             max_size_bytes=self._max_size_bytes,
             by_type=by_type,
             targets=targets,
-            indexed_at=min(walked) if walked and len(walked) == len(names) else None,
+            indexed_at=min(walked) if walked and len(walked) == len(targets) else None,
         )
 
     def details(

@@ -45,6 +45,9 @@ def stats_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
           _when(row["indexed_at"], say), row["error"]) for row in found["backends"]],
         out, right=(2, 3, 4),
     )  # fmt: skip
+    if any(row["indexed_at"] is None for row in found["backends"]):
+        out.write(say("never indexed: the daemon does it soon, python -m operations refresh now",
+                      "从未索引：守护进程会尽快完成，也可立即运行 python -m operations refresh") + "\n")  # fmt: skip
 
 
 def details_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:

@@ -23,6 +23,7 @@ from operations import backends as every_kind
 from operations.arguments import ALL
 from operations.auditing import Auditor, open_audit_log
 from operations.indexing import refresh as refresh_index
+from operations.opening import open_index
 from operations.registry import task
 from store.index import EntryIndex
 
@@ -209,7 +210,7 @@ def _desk(ctx: TaskContext) -> Iterator[_Desk]:
     settings = config.load(ROOT)
     # A machine that only works for others has never had a daemon to make it.
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    with closing(EntryIndex(settings.index_database)) as index, closing(open_audit_log(settings)) as log:
+    with closing(open_index(settings)) as index, closing(open_audit_log(settings)) as log:
         yield _Desk(ctx, settings, every_kind.configured(settings), index, Auditor(log))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from api.app import create_app
 from config import Settings
 from core.errors import CacheKeeperError
-from core.tasks import Priority
+from core.tasks import Priority, TaskQuery, TaskState
 from operations.auditing import Auditor
 from operations.callers import schedule_caller
 from operations.opening import Opened
@@ -30,6 +30,7 @@ class Operating:
     def __init__(self, settings: Settings, fleet: RunningFleet, auditor: Auditor) -> None:
         self._settings = settings
         self._indexed = ""
+        self._asked_for: set[str] = set()
         self._opened = Opened(settings, fleet.names, auditor)
         gate, tokens = open_gate(settings, auditor)
         self.workers = TaskWorkers(settings)
@@ -64,21 +65,32 @@ class Operating:
         # A day is long: a daemon that is restarted every day would never come to it.
         self._upkeep.prune(self._settings)
         self._upkeep.publish_head()
-        if self._settings.task_workers:
-            self.index_if_due()
+        self.index_if_due()
 
     def index_if_due(self) -> None:
-        """Queue the walks that keep the index and the list of models true, once for each interval. Never raises."""
+        """Queue the walks that keep the index and the list of models true, once for each interval. Never raises.
+
+        What the index does not know at all is walked at once. Without workers here nothing is queued.
+        """
+        if not self._settings.task_workers:
+            return
         interval = self._settings.index_interval_hours * HOUR_SECONDS
         turn = f"{self._settings.host_queue}/{interval:g}s/{int(time.time() // interval)}"
-        if turn == self._indexed:
-            return
-        caller = schedule_caller()
+        caller, operations = schedule_caller(), self._opened.operations
         try:
-            for name in ("refresh", "list_models"):
-                # The key is the same after a restart: the second wish finds the first one's task.
-                self._opened.operations.submit(caller, name, {}, priority=Priority.LOW, schedule_key=f"{name}@{turn}")
-            self._indexed = turn
+            if turn != self._indexed:
+                for name in ("refresh", "list_models"):
+                    # The key is the same after a restart: the second wish finds the first one's task.
+                    operations.submit(caller, name, {}, priority=Priority.LOW, schedule_key=f"{name}@{turn}")
+                self._indexed = turn
+            unknown = {each.target for each in operations.stats().targets if each.indexed_at is None}
+            under_way = TaskQuery((TaskState.QUEUED, TaskState.RUNNING), name="refresh")
+            if unknown - self._asked_for and not operations.engine.tasks(under_way, limit=1).tasks:
+                # New in the settings, or the index was lost. Once: one that cannot be walked waits for its turn.
+                for target in sorted(unknown - self._asked_for):
+                    operations.submit(caller, "refresh", {"target": target}, priority=Priority.LOW)
+                self._asked_for = unknown
+            self._asked_for &= unknown
         except CacheKeeperError as error:
             log.warning("the caches are not indexed: %s", error)
 

@@ -40,6 +40,30 @@ def test_a_target_that_a_reload_brings_is_known_to_the_api_at_once(workspace: Wo
     assert "previews" in names
 
 
+def indexed(workspace: Workspace) -> dict[str, bool]:
+    """Return each target's name, and whether a walk has counted it."""
+    backends = asked(workspace, "/api/cache/stats").json()["data"]["backends"]
+    return {each["target"]: each["indexed_at"] is not None for each in backends}
+
+
+def test_a_target_that_a_reload_brings_and_an_index_that_was_damaged_are_walked_at_once(workspace: Workspace) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:9", "CACHE_DIR": "state", "TASK_WORKERS": "1"}
+    daemon = workspace.running()
+    wait_for(lambda: (found := indexed(workspace)) and all(found.values()), 30)
+    workspace.write("fleet.toml", TARGET)
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: indexed(workspace).get("previews"), 30)
+    daemon.signal(signal.SIGTERM)
+    daemon.wait()
+    for leftover in (workspace.root / "state").glob("index.sqlite3-*"):
+        leftover.unlink()
+    workspace.write("state/index.sqlite3", "no database" * 1000)
+    again = workspace.running()
+    again.wait_for_output("a damaged index was set aside")
+    wait_for(lambda: (found := indexed(workspace)) and all(found.values()), 30)
+    assert "previews" in indexed(workspace)
+
+
 def test_a_damaged_register_of_tokens_is_told_to_who_brings_one_and_costs_the_fleet_nothing(
     workspace: Workspace,
 ) -> None:
