@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import math
@@ -42,6 +43,7 @@ from store.journal import Journal
 
 ROOT = Path(__file__).resolve().parent
 TICK_SECONDS = 0.25
+TROUBLES_SECONDS = 1.0
 POLL, CLEAN = "poll", "clean"
 
 log = logging.getLogger("main")
@@ -166,7 +168,13 @@ class Program:
 
         self._operating = Operating(settings, self._fleet, self._auditor)
         web = WebThread(self._operating.app, settings.host, settings.port)
-        self._say_page(web.start())
+        # Beside the web server's start. What hangs is told by the log later on: a start waits for nobody.
+        looked = loop.run_in_executor(None, self._operating.troubles)
+        page_problem = web.start()
+        with contextlib.suppress(TimeoutError):
+            for trouble in await asyncio.wait_for(looked, TROUBLES_SECONDS):
+                self._warn_who_starts(trouble)
+        self._say_page(page_problem)
         self._in_thread(self._operating.begin)
         self._fill_timetable()
         self._start_cycle()
@@ -210,11 +218,14 @@ class Program:
         if not problem:
             log.info("Page: %s", self._settings.page)
         elif not again:
-            log.warning("%s", problem)
-            if self._settings.supervised:
-                supervised.say(StartWarning(problem))
+            self._warn_who_starts(problem)
         if self._settings.supervised and not (problem and again):
             supervised.say(Ready("" if problem else self._settings.page))
+
+    def _warn_who_starts(self, problem: str) -> None:
+        log.warning("%s", problem)
+        if self._settings.supervised:
+            supervised.say(StartWarning(problem))
 
     def _fill_timetable(self) -> None:
         settings, table = self._settings, self._timetable

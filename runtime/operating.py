@@ -32,9 +32,9 @@ class Operating:
         self._indexed = ""
         self._asked_for: set[str] = set()
         self._opened = Opened(settings, fleet.names, auditor)
-        gate, tokens = open_gate(settings, auditor)
+        gate, self._tokens = open_gate(settings, auditor)
         self.workers = TaskWorkers(settings)
-        self._upkeep = Upkeep(auditor.log, tokens)
+        self._upkeep = Upkeep(auditor.log, self._tokens)
         self.app: Any = create_app(
             fleet, self._opened.operations, auditor.log, gate, settings.host,
             allowed_hosts=settings.allowed_hosts, trusted_proxies=settings.trusted_proxies,
@@ -58,6 +58,24 @@ class Operating:
             found.append((LOOK_SECONDS, "look after workers", self.workers.look))
             # Looked at more often than done: what a restart or a night's sleep left out is made up for.
             found.append((60.0, "index", self.index_if_due))
+        return found
+
+    def troubles(self) -> list[str]:
+        """Look whether the operations can be done, and return what is in the way, for whoever starts the daemon.
+
+        Waits for disks and, with QUEUE_URL or MONGODB_URL, for their servers.
+        """
+        parts: list[tuple[str, Callable[[], object]]] = [
+            ("nothing will be deleted 不会删除任何内容", self._opened.auditor.log.head),
+            ("no task will be carried out 不会执行任何任务", self._opened.operations.engine.workers),
+            ("tokens will be refused 令牌将被拒绝", lambda: self._tokens.is_revoked("")),
+        ]
+        found = []
+        for what, look in parts:
+            try:
+                look()
+            except CacheKeeperError as error:
+                found.append(f"{what}: {error}")
         return found
 
     def begin(self) -> None:

@@ -92,3 +92,18 @@ def test_on_a_queue_of_many_machines_each_shows_its_own_models(tmp_path: Path) -
         found, looked_at = opened.operations.models()
         assert found == {"models": ["a"]}, "b's is the newer one"
         assert looked_at is not None
+
+
+def test_whoever_starts_the_daemon_is_told_what_it_will_not_be_able_to_do(workspace: Workspace) -> None:
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:9", "CACHE_DIR": "state"}
+    (workspace.root / "state").mkdir()
+    for name in ("audit", "tasks", "tokens"):
+        workspace.write(f"state/{name}.sqlite3", "no database" * 1000)
+    started = workspace.run("daemon.py", "start")
+    try:
+        assert started.returncode == 0
+        warnings = [line for line in started.stderr.splitlines() if line.startswith("Warning: ")]
+        for words, file in (("will be deleted", "audit"), ("be carried out", "tasks"), ("be refused", "tokens")):
+            assert any(words in line and f"{file}.sqlite3" in line for line in warnings), started.stderr
+    finally:
+        workspace.run("daemon.py", "stop")
