@@ -55,7 +55,11 @@ function answered() {
 }
 
 function failed(problem) {
-  if (problem.status === 401) return lock();
+  if (problem.status === 401) {
+    lock();
+    document.dispatchEvent(new CustomEvent("unauthorized"));
+    return;
+  }
   if (problem.status === 429) {
     notBefore = Date.now() + 1000 * (problem.retryAfter || 5);
     notice(text("slowDown", { seconds: problem.retryAfter || 5 }), "plain");

@@ -1,7 +1,7 @@
 // Signing in: a token that is pasted, kept for this tab only, and asked after once whose it is.
 import { refresh } from "./live.js";
 import { notice } from "./notices.js";
-import { send, token } from "./request.js";
+import { Refused, send, token } from "./request.js";
 import { text } from "./texts.js";
 
 const dialog = document.getElementById("sign-in");
@@ -18,6 +18,7 @@ export function signIn() {
 }
 
 export async function startSession() {
+  document.addEventListener("unauthorized", expired);
   button.addEventListener("click", () => (token.get() ? signOut() : signIn()));
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   form.addEventListener("submit", (event) => {
@@ -29,8 +30,17 @@ export async function startSession() {
     show(await ask(token.get()));
   } catch (refused) {
     // Run out or withdrawn since it was pasted; anything else may pass.
-    if (refused.status === 401) signOut();
+    if (refused.status === 401) expired();
   }
+}
+
+async function expired() {
+  // Told once, however many requests it was refused to.
+  if (!token.get()) return;
+  token.drop();
+  show(null);
+  notice(text("tokenEnded"), "bad");
+  await refresh();
 }
 
 async function ask(bearer) {
@@ -39,6 +49,8 @@ async function ask(bearer) {
 
 async function take(pasted) {
   try {
+    // Without any token this machine's readers are answered too, as nobody in particular.
+    if (!pasted) throw new Refused(401, text("tokenEmpty"));
     const me = await ask(pasted);
     token.set(pasted);
     show(me);

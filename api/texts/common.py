@@ -22,6 +22,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "粘贴令牌。令牌只保存在此标签页中，关闭后即消失。由服务管理员用以下命令生成：",
     ),
     "token_needed": ("Sign in to see this page.", "请登录后查看此页面。"),
+    "token_empty": ("paste one first", "请先粘贴令牌"),
+    "token_ended": ("Your token has ended or was revoked: sign in again", "令牌已过期或被撤销，请重新登录"),
     "token_wrong": ("This token is not accepted: {reason}", "令牌无效：{reason}"),
     "signed_in": ("Signed in as {user} ({role})", "已登录：{user}（{role}）"),
     "signed_out": ("Signed out", "已退出"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.access import Role
 from examples.fake_comfyui import FakeFleet
+from store.issued_tokens import IssuedTokens
 from tests.api.serving import Service, serving
 from tests.pages.browser import PHONE, Reader, expect
 from tests.workspace import SOURCE, wait_for
@@ -135,6 +138,32 @@ def test_a_wrong_token_is_told_and_a_right_one_is_kept_for_this_tab_only(service
     other = reader.context.new_page()
     other.goto("/status")
     expect(other.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_blanks_are_no_token(service: Service, read: Read) -> None:
+    page = read(base(service)).open("/status")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Token").fill("   ")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("paste one first")
+    expect(page.locator("#who")).to_be_hidden()
+
+
+def test_a_token_that_ends_while_a_page_is_open_is_told_and_the_page_asks_for_another(
+    service: Service, read: Read
+) -> None:
+    token, issued = service.tokens.issue("ann", Role.ADMIN, 3600, time.time())
+    reader = read(base(service), token=token)
+    reader.expected_statuses = {"401"}
+    page = reader.open("/tasks")
+    expect(page.locator("#who")).to_have_text("ann · admin")
+    with closing(IssuedTokens(service.settings.tokens_database)) as register:
+        register.revoke(issued.id, time.time())
+    expect(page.get_by_text("Your token has ended or was revoked")).to_have_count(1)
+    expect(page.locator("#who")).to_be_hidden()
+    expect(page.locator("#locked")).to_be_visible()
+    page.goto("/status")
+    expect(page.get_by_text("gpu-1").first).to_be_visible()
 
 
 def test_another_machine_gets_a_shell_without_data_until_it_has_a_token(tmp_path: Path) -> None:
