@@ -37,9 +37,12 @@ def configured_targets(settings: Settings) -> tuple[Target, ...]:
 
 
 def bytecode_target(root: Path) -> Target:
-    """The project's own bytecode, for ``--type python`` where fleet.toml names no other."""
+    """The project's own bytecode, for ``--type python`` where fleet.toml names no other.
+
+    Not that of installed packages: no edit ever makes it stale, and without it every start is slower.
+    """
     kind = TargetKind.PYTHON
-    return Target("python", kind, (str(root),), largest_share=default_largest_share(kind))
+    return Target("python", kind, (str(root),), exclude=(".venv",), largest_share=default_largest_share(kind))
 
 
 def aged(target: Target, days: float) -> Target:

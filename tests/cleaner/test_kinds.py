@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cleaner.configured import aged, bytecode_target
 from core.entries import Reason
 from core.retention import DAY_SECONDS, FreeSpace, RetentionPolicy
 from core.targets import Target, TargetKind, Unit
@@ -109,6 +110,18 @@ def test_bytecode_goes_only_where_python_can_write_it_anew(cache: Cache) -> None
     }
     assert not cached.exists()
     assert report.skipped.counts == {"holds other files than bytecode": 1}
+
+
+def test_the_projects_bytecode_is_its_own_and_not_that_of_installed_packages(cache: Cache) -> None:
+    project = cache.boundaries.project
+    for place in ("app", ".venv/lib/package"):
+        cached = project / place / "__pycache__"
+        cached.mkdir(parents=True)
+        (cached / "main.cpython-311.pyc").write_bytes(b"x")
+    cache.age_all(project, 9)
+    assert cache.sweep(aged(bytecode_target(project), 1)).deleted_files == 1
+    assert not (project / "app" / "__pycache__").exists()
+    assert (project / ".venv" / "lib" / "package" / "__pycache__").exists()
 
 
 def test_any_directory_with_patterns(cache: Cache) -> None:
