@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import reason_phrases as say
 from core.errors import WorkflowError
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -276,8 +277,7 @@ def overfull_tags(stored: Iterable[StoredKey], sizes: Mapping[str, int]) -> list
     for each in stored:
         by_tag.setdefault(each.tag, set()).add(each.key)
     return [
-        f"{len(keys)} keys wanted with tag {tag!r}, whose LRU holds {lru_size(tag, sizes)}: they would evict each "
-        "other for ever; use several tags, or raise the size with POST /inspire/cache/settings"
+        say.OVERFULL(count=len(keys), tag=tag, size=lru_size(tag, sizes))
         for tag, keys in sorted(by_tag.items())
         if len(keys) > lru_size(tag, sizes)
     ]
