@@ -58,16 +58,6 @@ def is_step(event: Event) -> bool:
     return event.kind == "state" and (event.rule in _STEPS or event.rule == "submitted")
 
 
-def explain(event: Event, *, with_set: bool) -> str:
-    """Return an event as a person reads it: what, for how long it had been so, why, by which rule."""
-    words = f"{event.from_state} -> {event.to_state}" if event.kind == "state" else event.kind
-    if event.seconds is not None and event.seconds >= 0.5:
-        words += f" after {event.seconds:.0f} s"
-    if with_set:
-        words = f"{event.set_name}: {words}"
-    return f"{words}: {event.reason} [{event.rule}]"
-
-
 def level_of(event: Event) -> int:
     """Return the logging level at which an event is worth a line in daemon.log."""
     if event.to_state == State.FAILED or event.kind in ("failed", "rejected", "not_stored", "timed_out", "lost"):

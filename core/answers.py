@@ -196,7 +196,7 @@ def parse_submitted(status: int, body: str, prompt_id: str) -> None:
             detail = " ".join(str(error.get(name) or "") for name in ("message", "details")).strip()
         elif isinstance(error, str):
             detail = error
-        detail = say.also(*filter(None, (detail, describe_node_errors(document.get("node_errors")))))
+        detail = say.also(detail, describe_node_errors(document.get("node_errors")))
     detail = detail or excerpt(body)
     raise PromptRejected(say.REFUSED(status=status, words=detail), detail)
 
@@ -235,7 +235,7 @@ def lacking_in(class_type: str, info: object, inputs: Iterable[tuple[str, object
         raise BadAnswer(say.NO_OBJECT(path="/object_info", words=excerpt(info)))
     described = info.get(class_type)
     if not isinstance(described, dict):
-        return [say.NODE_CLASS(node_class=class_type)]
+        return [say.NODE_CLASS(class_name=class_type)]
     declared: dict[str, Any] = {}
     groups = described.get("input")
     for group in ("required", "optional"):

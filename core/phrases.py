@@ -15,7 +15,7 @@ from string import Formatter
 
 # Every length is bounded: words that nearly are ours, over and over again, must not cost the square of their length.
 _ANYTHING = r".{1,300}?"
-_NUMBER = r"-?\d{1,30}"
+_NUMBER = r"-?\d{1,100}"
 _QUOTED = rf"(?:'(?:[^'\\]|\\.){{0,500}}'|\"(?:[^\"\\]|\\.){{0,500}}\"|{_NUMBER})"
 
 _LONGEST = 4000
@@ -72,7 +72,7 @@ class Phrasebook:
         return phrase
 
     def in_chinese(self, text: str) -> str:
-        """Given a text in English, return it in Chinese as far as it is ours."""
+        """Given a text in English, return it in Chinese as far as it is ours. Its cost grows as its length does."""
         return self._kept(text[:_LONGEST]) + text[_LONGEST:]
 
     def _read(self, text: str, kind: str = "reason") -> str:

@@ -1,4 +1,4 @@
-"""Every reason that the checker gives, for the state of a server or the end of a warm-up: (English, 中文).
+"""Every reason that the checker gives, for a state, the end of a warm-up, a workflow's faults: (English, 中文).
 
 Programs, the log and the journal have the English; people read either, the Chinese by ``in_chinese``. A reason of a
 new kind is added here, and nowhere else. One that joins several does so by ``also``. A server's words stand in it as
@@ -14,7 +14,8 @@ _WORD = r"\S{1,2000}"
 
 BOOK = Phrasebook(
     shapes={
-        **dict.fromkeys(("url", "path", "server", "set", "name", "id"), _WORD),
+        **dict.fromkeys(("url", "path", "server", "set", "name"), _WORD),
+        "id": r"[\w-]{1,100}",
         "clock": r"[\d :-]{1,30}",
         "detector": r"\w{1,30}",
         # With brackets only in pairs, since both it and a reason may stand within brackets.
@@ -29,8 +30,8 @@ _phrase = BOOK.phrase
 
 
 def also(*reasons: str) -> str:
-    """Return several reasons as one."""
-    return "; ".join(reasons)
+    """Return several reasons as one; an empty one is none."""
+    return "; ".join(filter(None, reasons))
 
 
 def submission(prompt_id: str, key: str | int | None, *, whole: bool = False) -> str:
@@ -103,7 +104,7 @@ FAILED_BEFORE = _phrase(
     "failed {failures:d} times, next try in {seconds:.0f} s", "已失败 {failures} 次，{seconds} 秒后重试"
 )
 LACKS = _phrase("the server lacks {lacking}", "服务器缺少{lacking}")
-NODE_CLASS = _phrase("node class {node_class!r}", "节点类型 {node_class}", "lacking")
+NODE_CLASS = _phrase("node class {class_name!r}", "节点类型 {class_name}", "lacking")
 INPUT_VALUE = _phrase("{input} {file!r} for {node_class}", "{node_class} 的 {input} {file}", "lacking")
 USERS_FIRST = _phrase(
     "{jobs:d} jobs of users are queued; waiting at most {seconds:.0f} s more",
@@ -227,6 +228,26 @@ NOT_WITHDRAWN = _phrase(
 )
 REDIRECT = _phrase("a redirect to {url}, perhaps a login", "重定向到 {url}，可能是登录页", "words")
 BLANK = _phrase("(empty)", "（空）", "words")
+
+# -- what is wrong with a workflow ---------------------------------------------------------------------------
+
+DANGLING_LINK = _phrase(
+    "input {input!r} is linked to node {node!r}, which does not exist", "输入 {input} 连接到节点 {node}，而该节点不存在"
+)
+CIRCLE = _phrase("is part of a circle of links", "处于循环连线中")
+STORED_TWICE = _phrase("stores {key!r}, as node {node} does too", "存入 {key}，与节点 {node} 重复")
+READ_ONLY = _phrase("mode 'Read Only' stores nothing", "'Read Only' 模式不存入任何内容")
+NO_CONSTANT_KEY = _phrase(
+    "its key is not a constant, so it cannot be watched: give wanted_keys in fleet.toml",
+    "缓存键不是常量，无法检测：请在 fleet.toml 中填写 wanted_keys",
+)
+RESERVED_KEY = _phrase("the key '*' is reserved: the server drops it silently", "缓存键 '*' 是保留字：服务器会直接丢弃")
+NO_OUTPUT_NODE = _phrase(
+    "no output node depends on this loader, so ComfyUI will not run it", "没有输出节点依赖此加载器，ComfyUI 不会运行它"
+)
+NO_KEY = _phrase(
+    "stores no backend-cache key: only the run itself can be verified", "不存入任何后端缓存键：只能验证运行本身"
+)
 
 for _state, (_, _chinese) in STATE_WORDS.items():
     _phrase(_state, _chinese, "state")
