@@ -181,7 +181,7 @@ NOT_STORED_CACHED = _phrase(
 )
 KEY_SEEN = _phrase("key {key!r} is seen in the cache", "缓存中已有缓存键 {key}")
 ALL_SEEN = _phrase("what was wanted is seen in the cache", "缓存中已有所需内容")
-RESTART = _phrase("the server restarted: its keys and its history are gone", "服务器重启过：缓存键和历史都已丢失")
+RESTART = _phrase("the server restarted: its keys and its history are gone", "服务器重启，缓存键和历史都已丢失")
 EVICTION = _phrase("keys left the cache while the server stayed up", "服务器未重启，但缓存键被淘汰")
 COLD_SETS = _phrase("{cold:d} of {sets:d} not loaded: {reason}", "{sets} 个中有 {cold} 个未加载：{reason}")
 AND_MORE = _phrase("and {more:d} more", "还有 {more} 个")
