@@ -21,6 +21,9 @@ _QUOTED = rf"(?:'(?:[^'\\]|\\.){{0,500}}'|\"(?:[^\"\\]|\\.){{0,500}}\"|{_NUMBER}
 _LONGEST = 4000
 """Characters of a text that are looked at: the longest of ours is half of that, a server's words may be a megabyte."""
 
+PAIRED = r"(?:[^()]|\([^()]{0,300}\)){1,300}?"
+"""The shape of a field with brackets only in pairs: it may end a sentence that itself stands within brackets."""
+
 _SEPARATORS = {"": "", "; ": "；", ", ": "、"}
 
 

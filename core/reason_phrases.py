@@ -7,7 +7,7 @@ they are.
 
 from __future__ import annotations
 
-from core.phrases import Phrasebook
+from core.phrases import PAIRED, Phrasebook
 from core.state_words import STATE_WORDS
 
 _WORD = r"\S{1,2000}"
@@ -18,8 +18,7 @@ BOOK = Phrasebook(
         "id": r"[\w-]{1,100}",
         "clock": r"[\d :-]{1,30}",
         "detector": r"\w{1,30}",
-        # With brackets only in pairs, since both it and a reason may stand within brackets.
-        "node_class": r"(?:[^()]|\([^()]{0,300}\)){1,300}?",
+        "node_class": PAIRED,
         # A value of JSON as Python writes it.
         "value": r"""(?=['"\[{\dTFN-]).{1,300}?""",
     },

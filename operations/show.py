@@ -154,7 +154,7 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
         if trouble["total"]:
             out.write(f"    {title}: {trouble['total']:,}\n")
         for each in list(trouble["first"])[:5]:
-            out.write(f"      {printable(each['path'])}: {printable(each['reason'])}\n")
+            out.write(f"      {printable(each['path'])}: {printable(say.reason(each['reason']))}\n")
     for warning in effect["warnings"]:
         out.write(f"    {say('warning', '警告')}: {printable(warning)}\n")
 

@@ -199,17 +199,17 @@ def test_why_tells_what_led_to_a_state_at_a_time(running: Place) -> None:
 
 
 def test_a_chinese_terminal_is_told_in_chinese_and_a_program_as_ever(running: Place) -> None:
-    chinese = {"LC_ALL": "zh_CN.UTF-8"}
-    table = running.run("status", "first", **chinese)
+    chinese = "zh_CN.UTF-8"
+    table = running.run("status", "first", LC_ALL=chinese)
     assert table.splitlines()[0].split() == ["服务器", "分组", "预热集", "状态", "已持续", "缓存键", "原因"]
     assert re.search(r"first +gpu +faces +缓存已加载 .* 5/5 +list 检测到已加载", table)
-    document = json.loads(running.run("status", "first", "--json", **chinese))["servers"][0]["sets"][0]
+    document = json.loads(running.run("status", "first", "--json", LC_ALL=chinese))["servers"][0]["sets"][0]
     assert (document["state"], document["reason"]) == ("loaded", "seen by list")
-    why = running.run("why", "first", **chinese)
+    why = running.run("why", "first", LC_ALL=chinese)
     assert re.search(r"：list 检测到已加载 \[loaded\]", why)
     assert re.search(r"时预热集 faces：缓存已加载，已持续 .*，依据规则 loaded：\n  list 检测到已加载", why)
-    assert "之前没有 first 的记录" in running.run("why", "first", "--at", "2020-01-01 10:00", **chinese)
-    events = json.loads(running.run("why", "first", "--json", **chinese))["events"]
+    assert "之前没有 first 的记录" in running.run("why", "first", "--at", "2020-01-01 10:00", LC_ALL=chinese)
+    events = json.loads(running.run("why", "first", "--json", LC_ALL=chinese))["events"]
     assert events[-1]["reason"] == "seen by list"
 
 

@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 
 from core import reason_phrases as say
 from core.model import State
-from core.phrases import Phrase
+from core.models import removal, states, words
+from core.phrases import Phrase, Phrasebook
 from core.reason_phrases import BOOK, in_chinese
+from core.reason_words import reason_text
 from core.state_words import STATE_WORDS
+from operations.backends.models import _word
 from tests.workspace import SOURCE
 
-ROUND_TRIPS = [(kind, phrase) for kind, phrases in BOOK.kinds.items() for phrase in phrases]
+ROUND_TRIPS = [
+    (book, kind, phrase) for book in (BOOK, words.BOOK) for kind, phrases in book.kinds.items() for phrase in phrases
+]
 INNER = {
     "reason": (say.NOT_POLLED(), say.NOT_POLLED.chinese),
     "missing": ("clip, vae", "clip, vae"),
@@ -58,12 +63,12 @@ def fields_of(phrase: Phrase) -> list[tuple[str, str, str]]:
 
 
 @st.composite
-def told(draw: st.DrawFn, phrase: Phrase) -> tuple[str, str]:
+def told(draw: st.DrawFn, phrase: Phrase, book: Phrasebook) -> tuple[str, str]:
     """Draw fields for a phrase; return it in English and in Chinese."""
     english: dict[str, Any] = {}
     chinese: dict[str, str] = {}
     for name, form, cast in fields_of(phrase):
-        if name in INNER:
+        if name in book.kinds:
             english[name], chinese[name] = INNER[name]
         elif form:
             english[name] = draw(st.integers(0, 10**12))
@@ -74,25 +79,28 @@ def told(draw: st.DrawFn, phrase: Phrase) -> tuple[str, str]:
     return phrase(**english), phrase.chinese.format(**chinese)
 
 
-@pytest.mark.parametrize(("kind", "phrase"), ROUND_TRIPS, ids=[f"{kind}: {each.english}" for kind, each in ROUND_TRIPS])
+@pytest.mark.parametrize(
+    ("book", "kind", "phrase"), ROUND_TRIPS, ids=[f"{kind}: {each.english}" for _, kind, each in ROUND_TRIPS]
+)
 @settings(max_examples=20)
 @given(data=st.data())
-def test_a_phrase_is_read_as_it_was_made(kind: str, phrase: Phrase, data: st.DataObject) -> None:
-    english, chinese = data.draw(told(phrase))
+def test_a_phrase_is_read_as_it_was_made(book: Phrasebook, kind: str, phrase: Phrase, data: st.DataObject) -> None:
+    english, chinese = data.draw(told(phrase, book))
     if kind != "reason":
         carrier = CARRIERS[kind]
         english = carrier(**{**GIVEN, kind: english})
         chinese = carrier.chinese.format(**{**GIVEN, "reason": say.NOT_POLLED.chinese, kind: chinese})
-    assert in_chinese(english) == chinese
-    assert in_chinese(say.also(english, say.ACCEPTED())) == f"{chinese}；已接受", "and what follows it too"
+    assert book.in_chinese(english) == chinese
+    follows = next(each for each in book.kinds["reason"] if "{" not in each.english)
+    assert book.in_chinese(say.also(english, follows())) == f"{chinese}；{follows.chinese}", "and what follows it too"
 
 
 def test_both_languages_of_a_phrase_have_the_same_fields_and_end_alike() -> None:
-    for _, phrase in ROUND_TRIPS:
+    for book, _, phrase in ROUND_TRIPS:
         named = [name for name, _, _ in fields_of(phrase)]
         assert sorted(named) == sorted(re.findall(r"\{(\w+)\}", phrase.chinese)), phrase.english
         parts = list(Formatter().parse(phrase.english))
-        if (last := parts[-1][1]) in BOOK.kinds:
+        if (last := parts[-1][1]) in book.kinds:
             assert phrase.chinese.endswith(f"{{{last}}}"), phrase.english
         words = any(re.search("[a-z]", literal) for literal, *_ in parts)
         assert not words or re.search("[\u4e00-\u9fff]", phrase.chinese), phrase.english
@@ -228,6 +236,38 @@ def test_no_reason_is_worded_anywhere_else(name: str) -> None:
     ]
     # The words of an exception of the system's kind, which is quoted as the system's are.
     assert set(sentences) <= {"no name server answers"}
+
+
+def test_what_is_found_of_models_is_told_in_both_languages() -> None:
+    assert words.STATE_WORDS.keys() == {each.value for each in states.State}
+    assert words.FAULT_WORDS.keys() == {each.value for each in states.Fault}
+    assert words.finding_text("wrong size", "9 of 10 bytes", chinese=True) == "大小不符，9 / 10 字节"
+    assert words.finding_text("wrong size", "9 of 10 bytes", chinese=False) == "wrong size, 9 of 10 bytes"
+    assert words.finding_text("unreadable", "Permission denied", chinese=True) == "无法读取，Permission denied"
+    assert words.finding_text("unfinished", "", chinese=True) == "未完成"
+
+
+@pytest.mark.parametrize(
+    ("reason", "chinese"),
+    [
+        ("older_than", "超过保留天数"),
+        ("mount", "该处挂载了另一文件系统"),
+        ("no sign of a model in it", "其中没有模型"),
+        ("vae/a.bin is open in python (17)", "vae/a.bin 被 python (17) 打开"),
+        ("Permission denied", "Permission denied"),
+    ],
+)
+def test_why_an_entry_stays_or_goes_is_told_too(reason: str, chinese: str) -> None:
+    assert reason_text(reason, chinese=True) == chinese
+
+
+def test_every_reason_of_a_cleaning_has_words() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "operations" / "backends").glob("*.py"))
+    code += "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "cleaner").glob("*.py"))
+    named = set(re.findall(r"""(?:stays|skips|skipped\.add)\((?:path, )?"(\w[\w ]*)\"""", code))
+    named |= {_word(each) for each in removal.Reason}
+    assert {"no_time", "mount", "written to meanwhile"} <= named
+    assert [each for each in named if not re.search("[\u4e00-\u9fff]", reason_text(each, chinese=True))] == []
 
 
 def test_a_state_is_worded_for_each_state() -> None:
