@@ -15,7 +15,7 @@ from string import Formatter
 
 # Every length is bounded: words that nearly are ours, over and over again, must not cost the square of their length.
 _ANYTHING = r".{1,300}?"
-_NUMBER = r"-?\d{1,100}"
+_NUMBER = r"-?\d{1,100}(?:\.\d{1,100})?(?:e\+\d{1,3})?"
 _QUOTED = rf"(?:'(?:[^'\\]|\\.){{0,500}}'|\"(?:[^\"\\]|\\.){{0,500}}\"|{_NUMBER})"
 
 _LONGEST = 4000

@@ -1,8 +1,8 @@
-"""Every reason that the checker gives, for a state, the end of a warm-up, a workflow's faults: (English, 中文).
+"""Every reason that the checker gives, for a state, the end of a warm-up or a fault of a workflow: (English, 中文).
 
 Programs, the log and the journal have the English; people read either, the Chinese by ``in_chinese``. A reason of a
 new kind is added here, and nowhere else. One that joins several does so by ``also``. A server's words stand in it as
-they are.
+they are. How a task failed is here too, since a warm-up fails with the reasons of its sets.
 """
 
 from __future__ import annotations
@@ -182,9 +182,27 @@ KEY_SEEN = _phrase("key {key!r} is seen in the cache", "缓存中已有缓存键
 ALL_SEEN = _phrase("what was wanted is seen in the cache", "缓存中已有所需内容")
 RESTART = _phrase("the server restarted: its keys and its history are gone", "服务器重启，缓存键和历史都已丢失")
 EVICTION = _phrase("keys left the cache while the server stayed up", "服务器未重启，但缓存键被淘汰")
+# -- how a task ended otherwise than wished -------------------------------------------------------------------
+
 COLD_SETS = _phrase("{cold:d} of {sets:d} not loaded: {reason}", "{sets} 个中有 {cold} 个未加载：{reason}")
 AND_MORE = _phrase("and {more:d} more", "还有 {more} 个")
 SET_STANDS = _phrase("{server} {set}: {state} ({reason}", "{server} {set}：{state} ({reason}")
+
+NO_SUCH_SET = _phrase("none of the servers has a warm-up set {wanted!r}", "没有服务器有预热集 {wanted}")
+SERVERS_GONE = _phrase("no longer configured: {names}", "已不在配置中：{names}")
+TARGET_GONE = _phrase("the target {target!r} is no longer configured", "目标 {target} 已不在配置中")
+NO_MODEL = _phrase("no model matches {model!r}", "没有模型匹配 {model}")
+NO_SUCH_MODEL = _phrase(
+    "there is no model {model!r} in the directories of MODEL_CACHE_DIRS", "MODEL_CACHE_DIRS 的目录中没有模型 {model}"
+)
+SEVERAL_MODELS = _phrase("{model!r} is there more than once: {names}", "{model} 不止一处：{names}")
+CANCELLED = _phrase("the task was cancelled", "任务已取消")
+WORKER_DIED = _phrase("its worker {worker} died", "其工作进程 {worker} 已死")
+PROCESS_DIED = _phrase("its process died by {how}", "其进程因 {how} 终止")
+NO_MEMORY = _phrase("for want of memory?", "可能是内存不足")
+NO_SIGN_OF_LIFE = _phrase(
+    "it gave no sign of life for {seconds:g} s (TASK_STALL_SECONDS)", "{seconds} 秒没有动静（TASK_STALL_SECONDS）"
+)
 
 # -- what a run or a prompt came to, around the server's own words -------------------------------------------
 

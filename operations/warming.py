@@ -35,7 +35,7 @@ def warm(
         if set_name in ("", each.name)
     }
     if not wanted:
-        raise TaskError(f"none of the servers has a warm-up set {set_name!r}")
+        raise TaskError(say.NO_SUCH_SET(wanted=set_name))
     numbers = journal.wish([Wish(name, set_name, force, time.time()) for name in dict.fromkeys(n for n, _ in wanted)])
     try:
         _until_carried_out(journal, set(numbers), ctx)
