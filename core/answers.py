@@ -279,7 +279,7 @@ def meets(expect: Expectation, text: str) -> str:
         return "" if value else say.EMPTY_VALUE(field=expect.json_path, value=value)
     if value == expect.json_value:
         return ""
-    return say.OTHER_VALUE(field=expect.json_path, value=value, expected=expect.json_value)
+    return say.OTHER_VALUE(field=expect.json_path, value=value, other=expect.json_value)
 
 
 def parse_json(text: str, what: str) -> object:

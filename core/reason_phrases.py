@@ -20,7 +20,7 @@ BOOK = Phrasebook(
         "detector": r"\w{1,30}",
         "node_class": PAIRED,
         # A value of JSON as Python writes it.
-        "value": r"""(?=['"\[{\dTFN-]).{1,300}?""",
+        **dict.fromkeys(("value", "other"), r"""(?=['"\[{\dTFN-]).{1,300}?"""),
     },
     lists=frozenset({"lacking"}),
 )
@@ -60,7 +60,7 @@ GONE_RUN = _phrase("our run {prompt} is gone from its history", "我们的运行
 NOT_CONTAINED = _phrase("does not contain {expected!r}: {words}", "应答不含 {expected}：{words}", "missing")
 NOT_MATCHED = _phrase("does not match {expected!r}: {words}", "应答不匹配 {expected}：{words}", "missing")
 NO_VALUE = _phrase("has no {field}: {words}", "应答没有 {field}：{words}", "missing")
-OTHER_VALUE = _phrase("{field} is {value!r}, not {expected!r}", "{field} 为 {value}，而不是 {expected}", "missing")
+OTHER_VALUE = _phrase("{field} is {value!r}, not {other!r}", "{field} 为 {value}，而不是 {other}", "missing")
 EMPTY_VALUE = _phrase("{field} is {value!r}", "{field} 为 {value}", "missing")
 CLAIMS_EXECUTING = _phrase("the server says that it is executing by itself", "服务器称正在自动执行")
 NO_DETECTOR = _phrase(

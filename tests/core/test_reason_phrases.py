@@ -53,7 +53,10 @@ SHAPED: dict[str, st.SearchStrategy[Any]] = {
     "id": st.uuids().map(str),
     "clock": st.just("2026-02-17 10:03:00"),
     "detector": st.sampled_from(("list", "determine", "history", "custom")),
-    "value": st.one_of(st.booleans(), st.none(), st.integers(), plain, st.lists(st.integers(), max_size=3)),
+    **dict.fromkeys(
+        ("value", "other"),
+        st.one_of(st.booleans(), st.none(), st.integers(), plain, st.lists(st.booleans(), max_size=3)),
+    ),
 }
 
 
