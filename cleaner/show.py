@@ -25,7 +25,10 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
 
     head = f"{report.target}: {printable(report.root)}"
     if report.refused or report.busy:
-        return [head, say("  refused: ", "  已拒绝：") + str(report.refused or report.busy)]
+        return [
+            head,
+            say("  refused: ", "  已拒绝：") + reason_text(str(report.refused or report.busy), chinese=chinese),
+        ]
     lines = [head]
     if not report.missing:
         going = say("would delete", "将删除") if report.dry_run else say("deleted", "已删除")
@@ -59,7 +62,9 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
             )
     lines += _trouble_lines(say("skipped", "已跳过"), report.skipped, chinese)
     lines += _trouble_lines(say("failed", "失败"), report.failed, chinese)
-    lines += [f"  {say('warning', '警告')}: {printable(warning)}" for warning in report.warnings]
+    lines += [
+        f"  {say('warning', '警告')}: {printable(reason_text(warning, chinese=chinese))}" for warning in report.warnings
+    ]
     if report.stopped:
         lines.append(say("  stopped before the end", "  未完成，提前停止"))
     return lines
@@ -125,5 +130,8 @@ def info_lines(info: dict[str, int], report: SweepReport | None, days: float, *,
         lines.append(f"  {freed}: {size_text(report.freed_bytes)}")
         lines += _trouble_lines("skipped" if not chinese else "已跳过", report.skipped, chinese)
         lines += _trouble_lines("failed" if not chinese else "失败", report.failed, chinese)
-        lines += [f"  {'警告' if chinese else 'warning'}: {printable(warning)}" for warning in report.warnings]
+        lines += [
+            f"  {'警告' if chinese else 'warning'}: {printable(reason_text(warning, chinese=chinese))}"
+            for warning in report.warnings
+        ]
     return lines

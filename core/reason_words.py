@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from core import cleaning_phrases
 from core.entries import Reason
-from core.models.words import in_chinese
+from core.models import words
 
 REASON_WORDS: dict[str, tuple[str, str]] = {
     Reason.EMPTY_POLICY: ("no rule is set, so nothing is deleted", "未设置任何规则，不删除"),
@@ -49,10 +50,13 @@ _WORDS = {**REASON_WORDS, **TROUBLE_WORDS, **OTHER_WORDS}
 
 
 def reason_text(reason: str, *, chinese: bool) -> str:
-    """Given a reason's name as JSON and logs have it, or a sentence about a model, return it in words.
+    """Given a reason's name as JSON and logs have it, or a sentence about a target or a model, return it in words.
 
     One that is none of ours, such as the system's own words, stays as it is.
     """
     if reason in _WORDS:
         return _WORDS[reason][chinese]
-    return in_chinese(reason) if chinese else reason
+    if not chinese:
+        return reason
+    told = cleaning_phrases.in_chinese(reason)
+    return told if told != reason else words.in_chinese(reason)

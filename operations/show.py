@@ -27,8 +27,8 @@ class Say:
         return reason_text(name, chinese=self._chinese)
 
     def told(self, reason: str) -> str:
-        """Return what the checker says of a set or a warm-up, in the language of the line."""
-        return in_chinese(reason) if self._chinese else reason
+        """Return what the checker says of a set or a warm-up, or why a task failed, in the language of the line."""
+        return self.reason(in_chinese(reason)) if self._chinese else reason
 
     def state(self, state: str) -> str:
         """Return a warm-up set's state by its stable name, or its Chinese word."""
@@ -52,7 +52,7 @@ def stats_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         (say("target", "目标"), say("type", "类型"), say("entries", "条目"), say("files", "文件"), say("size", "大小"),
          say("indexed", "索引时间"), say("problem", "问题")),
         [(row["target"], row["type"], f"{row['entries']:,}", f"{row['files']:,}", size_text(row["size"]),
-          _when(row["indexed_at"], say), row["error"]) for row in found["backends"]],
+          _when(row["indexed_at"], say), say.reason(row["error"])) for row in found["backends"]],
         out, right=(2, 3, 4),
     )  # fmt: skip
     if any(row["indexed_at"] is None for row in found["backends"]):
@@ -78,7 +78,7 @@ def backend_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print each backend with its availability."""
     _table(
         (say("target", "目标"), say("type", "类型"), say("available", "可用"), say("problem", "问题")),
-        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), row["error"])
+        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), say.reason(row["error"]))
          for row in found["backends"]],
         out,
     )  # fmt: skip
@@ -135,13 +135,13 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         counts = ", ".join(f"{report[name]:,} {say(*words)}" for name, words in _WALKED.items())
         out.write(f"  {target}: {counts}; {report['duration_seconds']:.2f} {say('s', '秒')}\n")
     for target, why in result.get("errors", {}).items():
-        out.write(f"  {target}: {printable(why)}\n")
+        out.write(f"  {target}: {printable(say.reason(why))}\n")
 
 
 def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
     out.write(f"  {effect['target']}: ")
     if problem := effect["refused"] or effect["busy"]:
-        out.write(f"{say('refused', '已拒绝')}: {printable(problem)}\n")
+        out.write(f"{say('refused', '已拒绝')}: {printable(say.reason(problem))}\n")
         return
     going = say("would delete", "将删除") if effect["dry_run"] else say("deleted", "已删除")
     out.write(
@@ -156,7 +156,7 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
         for each in list(trouble["first"])[:5]:
             out.write(f"      {printable(each['path'])}: {printable(say.reason(each['reason']))}\n")
     for warning in effect["warnings"]:
-        out.write(f"    {say('warning', '警告')}: {printable(warning)}\n")
+        out.write(f"    {say('warning', '警告')}: {printable(say.reason(warning))}\n")
 
 
 def state_text(state: str, say: Say) -> str:

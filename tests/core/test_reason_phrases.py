@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import cleaning_phrases
 from core import reason_phrases as say
 from core.model import State
 from core.models import removal, states, words
@@ -23,10 +24,12 @@ from operations.backends.models import _word
 from tests.workspace import SOURCE
 
 ROUND_TRIPS = [
-    (book, kind, phrase) for book in (BOOK, words.BOOK) for kind, phrases in book.kinds.items() for phrase in phrases
+    (book, kind, phrase)
+    for book in (BOOK, words.BOOK, cleaning_phrases.BOOK)
+    for kind, phrases in book.kinds.items()
+    for phrase in phrases
 ]
 INNER = {
-    "reason": (say.NOT_POLLED(), say.NOT_POLLED.chinese),
     "missing": ("clip, vae", "clip, vae"),
     "words": ("Out of memory", "Out of memory"),
     "lacking": ("node class 'X'", "节点类型 'X'"),
@@ -47,7 +50,7 @@ GIVEN = {"status": 400, "server": "gpu-1", "set": "faces", "reason": say.NOT_POL
 plain = st.text(st.characters(codec="utf-8", exclude_characters=";,()"), min_size=1, max_size=80)
 SHAPED: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(
-        ("url", "path", "server", "set", "name"),
+        ("url", "path", "server", "set", "name", "target"),
         st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters=";,()"), min_size=1, max_size=80),
     ),
     "id": st.uuids().map(str),
@@ -58,6 +61,12 @@ SHAPED: dict[str, st.SearchStrategy[Any]] = {
         st.one_of(st.booleans(), st.none(), st.integers(), plain, st.lists(st.booleans(), max_size=3)),
     ),
 }
+
+
+def another(book: Phrasebook) -> tuple[str, str]:
+    """Return a sentence of a book in English and in Chinese."""
+    phrase = next(each for each in book.kinds["reason"] if "{" not in each.english)
+    return phrase(), phrase.chinese
 
 
 def fields_of(phrase: Phrase) -> list[tuple[str, str, str]]:
@@ -71,7 +80,9 @@ def told(draw: st.DrawFn, phrase: Phrase, book: Phrasebook) -> tuple[str, str]:
     english: dict[str, Any] = {}
     chinese: dict[str, str] = {}
     for name, form, cast in fields_of(phrase):
-        if name in book.kinds:
+        if name == "reason":
+            english[name], chinese[name] = another(book)
+        elif name in book.kinds:
             english[name], chinese[name] = INNER[name]
         elif form:
             english[name] = draw(st.integers(0, 10**12))
@@ -94,8 +105,8 @@ def test_a_phrase_is_read_as_it_was_made(book: Phrasebook, kind: str, phrase: Ph
         english = carrier(**{**GIVEN, kind: english})
         chinese = carrier.chinese.format(**{**GIVEN, "reason": say.NOT_POLLED.chinese, kind: chinese})
     assert book.in_chinese(english) == chinese
-    follows = next(each for each in book.kinds["reason"] if "{" not in each.english)
-    assert book.in_chinese(say.also(english, follows())) == f"{chinese}；{follows.chinese}", "and what follows it too"
+    follows, told_then = another(book)
+    assert book.in_chinese(say.also(english, follows)) == f"{chinese}；{told_then}", "and what follows it too"
 
 
 def test_both_languages_of_a_phrase_have_the_same_fields_and_end_alike() -> None:
@@ -258,6 +269,20 @@ def test_what_is_found_of_models_is_told_in_both_languages() -> None:
         ("no sign of a model in it", "其中没有模型"),
         ("vae/a.bin is open in python (17)", "vae/a.bin 被 python (17) 打开"),
         ("Permission denied", "Permission denied"),
+        (
+            "target images: /a b cannot be opened: Not a directory (replaced by a link while it was opened?)",
+            "目标 images：/a b 无法打开：Not a directory（打开时被换成了链接？）",
+        ),
+        (
+            "target images: 9 of 10 entries (90%) would go, more than 50%: is the clock right, and the directory? If "
+            "that is meant: --allow-most",
+            "目标 images：10 个条目中有 9 个（90%）将被删除，超过 50%：时钟和目录是否正确？如确需如此：--allow-most",
+        ),
+        (
+            "the clock went back by 3.0 days since the last run: nothing is deleted this time; the next scheduled run "
+            "trusts the clock again",
+            "自上次清理以来时钟回退了 3.0 天：本次不删除任何内容；下次定时清理将重新信任时钟",
+        ),
     ],
 )
 def test_why_an_entry_stays_or_goes_is_told_too(reason: str, chinese: str) -> None:
