@@ -11,6 +11,7 @@ from pathlib import Path
 
 import config
 from checker import cli
+from checker.show import Words
 from core.errors import CacheKeeperError, ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,13 +47,13 @@ def main(arguments: list[str]) -> int:
 
 def _command(options: argparse.Namespace) -> int:
     if options.command == "workflow" and options.on is None:
-        return cli.lint_file(options.file, sys.stdout, as_json=options.json)
+        return cli.lint_file(options.file, sys.stdout, _words(), as_json=options.json)
     settings = config.load(ROOT)
     if options.command == "workflow":
         from runtime.own_fleet import ask_about
 
         name = cli.the_one(settings.servers, options.on)
-        return cli.lint_file(options.file, sys.stdout, as_json=options.json, ask=ask_about(settings, name))
+        return cli.lint_file(options.file, sys.stdout, _words(), as_json=options.json, ask=ask_about(settings, name))
     return _run(options, settings)
 
 
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
         if options.command == "why":
             name = cli.the_one(settings.servers, options.server)
             at = cli.moment(options.at, time.time())
-            return cli.why(journal, name, at, options.last, sys.stdout, as_json=options.json)
+            return cli.why(journal, name, at, options.last, sys.stdout, _words(), as_json=options.json)
         with _on_record(settings, options, {"for": getattr(options, "duration", None)}):
             if options.command == "pause":
                 print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
@@ -79,19 +80,23 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
         if remark:
             print(remark, file=sys.stderr)
         if options.command == "status":
-            return cli.show_status(fleet, names, sys.stdout, as_json=options.json)
+            return cli.show_status(fleet, names, sys.stdout, _words(), as_json=options.json)
         # The daemon puts on record what it is asked for; what this process does itself, it does.
         with _on_record(settings, options, {}) if remark else nullcontext():
             if options.command == "check":
-                return cli.check(fleet, names, sys.stdout, as_json=options.json)
+                return cli.check(fleet, names, sys.stdout, _words(), as_json=options.json)
             from runtime.follow import follow
 
             # A warm-up of this process's own ends with it, so it is followed to its end either way.
             waits = (options.wait or bool(remark)) and not dry_run
             return cli.warm(
-                fleet, names, sys.stdout, set_name=options.set, force=options.force, as_json=options.json,
+                fleet, names, sys.stdout, _words(), set_name=options.set, force=options.force, as_json=options.json,
                 follow=(lambda: follow(fleet, names, options.set, options.timeout)) if waits else None,
             )  # fmt: skip
+
+
+def _words() -> Words:
+    return Words(chinese=config.prefers_chinese())
 
 
 def _on_record(

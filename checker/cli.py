@@ -1,22 +1,22 @@
-"""The command line of the checker: what it can be asked, and how the answers look. Wired by ``__main__``."""
+"""The command line of the checker: what it can be asked, and what it answers. Wired by ``__main__``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from checker.events import explain, is_step
+from checker.events import is_step
+from checker.show import Words, clock, event_line, lint_lines, state_lines, status_table
 from core.errors import CacheKeeperError, WorkflowError
 from core.fleet import Server
 from core.model import Event, Pause, State
+from core.reason_phrases import LACKS
 from core.workflow import Finding, Graph, lint, read_graph, stored_keys
 
 EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     """Given a number of events as typed, return it; raises ArgumentTypeError."""
     if not text.isdecimal() or not 1 <= int(text) <= MOST_EVENTS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_EVENTS}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_EVENTS} 必须是该范围内的整数")
     return int(text)
 
 
@@ -121,7 +121,9 @@ def chosen(servers: Sequence[Server], wished: Iterable[str]) -> list[str]:
             if word in ("all", server.name, server.url, server.group.name) or word.rstrip("/") == server.url
         ]
         if not found:
-            raise UsageError(f"there is no server or group {word!r}; known are: {_known(servers)}")
+            raise UsageError(
+                f"there is no server or group {word!r} 没有该服务器或分组; known are 现有: {_known(servers)}"
+            )
         names.update(dict.fromkeys(found))
     return list(names)
 
@@ -130,7 +132,7 @@ def the_one(servers: Sequence[Server], word: str) -> str:
     """Given what was typed, return the one server meant; raises UsageError when it is none or several."""
     names = chosen(servers, [word])
     if len(names) > 1:
-        raise UsageError(f"{word!r} is {len(names)} servers; name one of: {_known(servers)}")
+        raise UsageError(f"{word!r} is {len(names)} servers; name one of 请指定其中一台: {_known(servers)}")
     return names[0]
 
 
@@ -143,38 +145,40 @@ def _known(servers: Sequence[Server]) -> str:
 # -- the commands --------------------------------------------------------------------------------------------
 
 
-def show_status(fleet: Fleet, names: Sequence[str], out: TextIO, *, as_json: bool) -> int:
+def show_status(fleet: Fleet, names: Sequence[str], out: TextIO, say: Words, *, as_json: bool) -> int:
     """Print what is known of the named servers; return 0 when all are loaded, else 1."""
     rows = [row for row in fleet.details() if row["name"] in set(names)]
     if as_json:
         json.dump({"servers": rows}, out, ensure_ascii=False, indent=2)
         out.write("\n")
     else:
-        _table(rows, out)
+        status_table(rows, say, out)
     return EXIT_OK if rows and all(row["cache_loaded"] for row in rows) else EXIT_NOT_LOADED
 
 
-def check(fleet: Fleet, names: Sequence[str], out: TextIO, *, as_json: bool) -> int:
+def check(fleet: Fleet, names: Sequence[str], out: TextIO, say: Words, *, as_json: bool) -> int:
     """Poll the named servers now, print the outcome; return 0 when all are loaded, else 1."""
     fleet.check(names)
-    return show_status(fleet, names, out, as_json=as_json)
+    return show_status(fleet, names, out, say, as_json=as_json)
 
 
 def warm(
-    fleet: Fleet, names: Sequence[str], out: TextIO, *, set_name: str | None, force: bool, as_json: bool,
-    follow: Callable[[], None] | None,
+    fleet: Fleet, names: Sequence[str], out: TextIO, say: Words, *, set_name: str | None, force: bool,
+    as_json: bool, follow: Callable[[], None] | None,
 ) -> int:  # fmt: skip
     """Ask for a warm-up of the named servers; ``follow`` waits for its end. Return as ``check`` does."""
     sets = {row["name"]: {each["set"] for each in row["sets"]} for row in fleet.details() if row["name"] in set(names)}
     known = set().union(*sets.values())
     if set_name is not None and set_name not in known:
-        raise UsageError(f"there is no warm-up set {set_name!r}; there are: {', '.join(sorted(known))}")
+        raise UsageError(
+            f"there is no warm-up set {set_name!r} 没有该预热集; there are 现有: {', '.join(sorted(known))}"
+        )
     for name in names:
         if set_name is None or set_name in sets[name]:
             fleet.warm(name, set_name, force=force)
     if follow is not None:
         follow()
-    return show_status(fleet, names, out, as_json=as_json)
+    return show_status(fleet, names, out, say, as_json=as_json)
 
 
 def settled(row: dict[str, Any], set_name: str | None) -> bool:
@@ -191,7 +195,7 @@ def pause(journal: Journal, servers: Sequence[Server], wished: Sequence[str], du
     until = now + seconds_of(duration) if duration else None
     for name in _names_or_groups(servers, wished):
         journal.pause(Pause(name, until))
-    end = f"until {_clock(until)}" if until is not None else "until resumed"
+    end = f"until {clock(until)}" if until is not None else "until resumed"
     return f"Paused {', '.join(wished)} {end}. 已暂停。"
 
 
@@ -217,7 +221,9 @@ def _names_or_groups(servers: Sequence[Server], wished: Sequence[str]) -> list[s
     return list(names)
 
 
-def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, as_json: bool) -> int:
+def why(
+    journal: Journal, server: str, at: float, newest: int, out: TextIO, say: Words, *, as_json: bool
+) -> int:  # fmt: skip
     """Print the events that explain a server's state at a time (UTC seconds), and the state itself last.
 
     A person is spared the steps of a warm-up's ordinary course; JSON has every event.
@@ -229,20 +235,21 @@ def why(journal: Journal, server: str, at: float, newest: int, out: TextIO, *, a
         return EXIT_OK
     several = len({event.set_name for event in events}) > 1
     for event in [event for event in events if not is_step(event)][-newest:]:
-        out.write(f"{_clock(event.at)}  {explain(event, with_set=several)}\n")
+        out.write(f"{event_line(event, say, with_set=several)}\n")
     states: dict[str, Event] = {event.set_name: event for event in events if event.kind == "state"}
     if not states:
-        out.write(f"Nothing is recorded of {server} up to {_clock(at)}. 没有记录。\n")
+        out.write(
+            say(f"Nothing is recorded of {server} up to {clock(at)}.", f"{clock(at)} 之前没有 {server} 的记录。") + "\n"
+        )
     for set_name, event in states.items():
-        age = timedelta(seconds=int(at - event.at))
-        out.write(f"\nAt {_clock(at)} set {set_name} was {event.to_state}, for {age}, by rule {event.rule}:\n")
-        out.write(f"  {event.reason}\n")
+        out.write("\n" + "".join(f"{line}\n" for line in state_lines(set_name, event, at, say)))
     return EXIT_OK
 
 
 def lint_file(
     path: Path,
     out: TextIO,
+    say: Words,
     *,
     as_json: bool,
     ask: Callable[[Graph], tuple[tuple[str, ...], dict[str, int]]] | None = None,
@@ -256,12 +263,12 @@ def lint_file(
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {error}") from None
+        raise UsageError(f"{path} is not JSON 不是 JSON: {error}") from None
     except WorkflowError as error:
         raise UsageError(f"{path} {error}") from None
     lacking, sizes = ask(graph) if ask is not None else ((), {})
     keys, findings = stored_keys(graph), lint(graph, sizes)
-    findings += [Finding("error", "", f"the server lacks {each}") for each in lacking]
+    findings += [Finding("error", "", LACKS(lacking=each)) for each in lacking]
     if as_json:
         document = {
             "keys": [{"key": each.key, "tag": each.tag, "node": each.node_id} for each in keys],
@@ -270,14 +277,7 @@ def lint_file(
         json.dump(document, out, ensure_ascii=False, indent=2)
         out.write("\n")
     else:
-        for each in keys:
-            out.write(f"key {each.key!r} with tag {each.tag!r}, stored by node {each.node_id}\n")
-        classes = Counter(node["class_type"] for node in graph.values())
-        out.write(f"classes: {', '.join(f'{name} ×{count}' for name, count in sorted(classes.items()))}\n")
-        for finding in findings:
-            out.write(f"{finding}\n")
-        if not findings:
-            out.write(f"{path}: {len(graph)} nodes, {len(keys)} keys, no findings. 没有发现问题。\n")
+        out.write("".join(f"{line}\n" for line in lint_lines(path, graph, keys, findings, say)))
     return EXIT_NOT_LOADED if any(finding.severity == "error" for finding in findings) else EXIT_OK
 
 
@@ -289,7 +289,7 @@ def seconds_of(duration: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", duration.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if not 0 < seconds <= LONGEST_PAUSE_SECONDS:
-        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d (3650d at most)")
+        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d (3650d at most) 不是有效时长")
     return seconds
 
 
@@ -310,29 +310,4 @@ def moment(text: str | None, now: float) -> float:
             return min((begin + timedelta(seconds=0.999 if match[3] else 59.999)).timestamp(), now)
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"{text!r} is no time such as 10:03 or 2026-02-17 10:03:00") from None
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _table(rows: Sequence[dict[str, Any]], out: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("server", "group", "set", "state", "for", "keys", "why"):
-        table.add_column(title, overflow="fold", no_wrap=title not in ("why", "server"))
-    for row in rows:
-        for each in row["sets"]:
-            wanted = len(each["wanted_keys"])
-            seen = "?" if each["missing_keys"] is None else wanted - len(each["missing_keys"])
-            age = str(timedelta(seconds=int(each["age_seconds"]))) if each["age_seconds"] is not None else "-"
-            # Text, not markup: a server's words may contain square brackets.
-            cells = (row["name"], row["group"], each["set"], each["state"], age, f"{seen}/{wanted}",
-                     each["reason"])  # fmt: skip
-            table.add_row(*(Text(str(cell)) for cell in cells))
-    # A pipe has no width: let nothing be folded for a program such as grep.
-    Console(file=out, width=None if out.isatty() else 400, soft_wrap=not out.isatty()).print(table)
+        raise UsageError(f"{text!r} is no time such as 10:03 or 2026-02-17 10:03:00 不是有效时间") from None

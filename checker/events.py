@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from core import reason_phrases as say
 from core.model import Decision, Event, Memory, Outcome, State, Submission
 
 _QUIET_RULES = frozenset(
@@ -14,10 +15,7 @@ _QUIET_RULES = frozenset(
 _STEPS = frozenset({"queued", "running", "next_key", "keeper_in_queue"})
 """Rules of a warm-up's ordinary course, of which the log need only tell the beginning and the end."""
 
-_LOSSES = {
-    "restart": "the server restarted: its keys and its history are gone",
-    "eviction": "keys left the cache while the server stayed up",
-}
+_LOSSES = {"restart": say.RESTART, "eviction": say.EVICTION}
 
 
 def events_of(
@@ -29,7 +27,7 @@ def events_of(
     """
     events: list[Event] = []
     if decision.loss:
-        events.append(Event(wall, server, set_name, decision.loss, rule=decision.rule, reason=_LOSSES[decision.loss]))
+        events.append(Event(wall, server, set_name, decision.loss, rule=decision.rule, reason=_LOSSES[decision.loss]()))
     changed = before.state is not after.state
     if changed or (before.rule != after.rule and after.rule not in _QUIET_RULES):
         about = after.submission or before.submission
@@ -48,8 +46,7 @@ def closing_event(
 ) -> Event:
     """Return the event that tells how a submission ended, and after how many seconds since it was sent."""
     if outcome is Outcome.VERIFIED:
-        stored = f"key {submission.key!r}" if submission.key is not None else "what was wanted"
-        reason = f"{stored} is seen in the cache"
+        reason = say.KEY_SEEN(key=submission.key) if submission.key is not None else say.ALL_SEEN()
     return Event(
         wall, server, set_name, outcome.value, rule=outcome.value, reason=reason,
         prompt_id=submission.prompt_id, seconds=now - submission.posted_at,
@@ -59,16 +56,6 @@ def closing_event(
 def is_step(event: Event) -> bool:
     """Whether an event only tells that a warm-up takes its ordinary course, between its beginning and its end."""
     return event.kind == "state" and (event.rule in _STEPS or event.rule == "submitted")
-
-
-def explain(event: Event, *, with_set: bool) -> str:
-    """Return an event as a person reads it: what, for how long it had been so, why, by which rule."""
-    words = f"{event.from_state} -> {event.to_state}" if event.kind == "state" else event.kind
-    if event.seconds is not None and event.seconds >= 0.5:
-        words += f" after {event.seconds:.0f} s"
-    if with_set:
-        words = f"{event.set_name}: {words}"
-    return f"{words}: {event.reason} [{event.rule}]"
 
 
 def level_of(event: Event) -> int:

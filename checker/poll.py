@@ -18,6 +18,7 @@ from checker.probe import probe
 from checker.submit import submit
 from checker.tracks import Journal, ServerTrack, SetTrack, carry_over, new_track, restore
 from client.server_client import FleetSession
+from core import reason_phrases as say
 from core.errors import ServerError
 from core.fleet import Server
 from core.memory import advance, failed, next_poll_seconds
@@ -214,8 +215,8 @@ class Checker:
     async def _act(self, track: ServerTrack, each: SetTrack, decision: Decision) -> None:
         """Do what was decided, and leave the set's decision and memory as the server's answer makes them."""
         if self._dry_run and decision.action is Action.SUBMIT:
-            what = f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
-            self._say(each, decision, "dry_run", f"{decision.reason}; would submit {what}", None)
+            reason = say.also(decision.reason, say.WOULD_SUBMIT(part=say.part(decision.key)))
+            self._say(each, decision, "dry_run", reason, None)
         elif decision.action is Action.SUBMIT:
             await self._submit(track, each, decision)
         elif not self._dry_run:
@@ -242,7 +243,7 @@ class Checker:
             self._say(each, decision, outcome.value, reason, None, State.FAILED)
             return
         if submission is None:
-            self._say(each, decision, "not_sent", f"{decision.reason}; {reason}", each.policy.follow_seconds)
+            self._say(each, decision, "not_sent", say.also(decision.reason, reason), each.policy.follow_seconds)
             return
         if submission.prompt_id == prompt_id:
             self._submitted_total += 1
@@ -250,8 +251,9 @@ class Checker:
             if submission.confirmed:
                 self._books.confirm(prompt_id)
         each.memory = replace(each.memory, submission=submission, forced=False)
-        what = f"for {submission.key!r}" if submission.key is not None else "for the whole workflow"
-        self._say(each, decision, "submitted", f"submission {submission.prompt_id} {what}: {reason}", 0.0, State.QUEUED)
+        what = say.submission(submission.prompt_id, submission.key, whole=True)
+        reason = say.SUBMITTED(submission=what, reason=reason)
+        self._say(each, decision, "submitted", reason, 0.0, State.QUEUED)
 
     def _say(
         self, each: SetTrack, decision: Decision, rule: str, reason: str, look_again: float | None,
@@ -303,10 +305,13 @@ class Checker:
     def _show_paused(self, track: ServerTrack, now: float) -> None:
         pause = track.paused
         assert pause is not None, "only paused servers are shown as paused"
-        until = f" until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(pause.until))}" if pause.until else ""
+        reason = say.PAUSED(name=pause.name)
+        if pause.until:
+            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(pause.until))
+            reason = say.PAUSED_UNTIL(name=pause.name, clock=clock)
         for each in track.sets:
             before = each.memory
-            each.decision = Decision(Action.NONE, State.PAUSED, "paused", f"{pause.name} is paused{until}")
+            each.decision = Decision(Action.NONE, State.PAUSED, "paused", reason)
             since = before.since if before.state is State.PAUSED else now
             each.memory = replace(before, state=State.PAUSED, rule="paused", since=since)
             self._books.record(track, each, before, now)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from checker.tracks import ServerTrack, SetTrack
 from client.server_client import ServerClient
+from core import reason_phrases as say
 from core.answers import Listing, lacking_in, meets
 from core.errors import BadAnswer, Busy, NoSuchRoute, ServerError, Unreachable
 from core.model import Cache, DetectorUsed, Observation, Queue, Reach, Run, State
@@ -114,7 +115,7 @@ class _Look:
                 if kind == "determine":
                     raise
         if each.warmup.graph is None:
-            raise BadAnswer("nothing tells what is loaded: no workflow is configured and there is no determine route")
+            raise BadAnswer(say.NO_DETECTOR())
         return await self._history(each)
 
     def _may(self, detector: DetectorUsed) -> bool:
@@ -143,20 +144,20 @@ class _Look:
             return Cache(DetectorUsed.DETERMINE, ())
         # The sentence knows its own list of keys; those that our workflow stores are the ones we can act on.
         named = tuple(key for key in each.warmup.keys if key in said.missing) or said.missing
-        return Cache(DetectorUsed.DETERMINE, named, said.claims_executing, detail="" if named else "keys are missing")
+        return Cache(DetectorUsed.DETERMINE, named, said.claims_executing, detail="" if named else say.KEYS())
 
     async def _history(self, each: SetTrack) -> Cache:
         lifetime = each.warmup.detector.time_to_live_seconds
         if self._run is not None and each.memory.submission is not None and self._run.succeeded:
             return Cache(DetectorUsed.HISTORY, ())
         if each.good_run is None:
-            return Cache(DetectorUsed.HISTORY, (), detail="no run of ours in its history")
+            return Cache(DetectorUsed.HISTORY, (), detail=say.NO_RUN())
         prompt_id, ended_at = each.good_run
         if self._wall - ended_at > lifetime:
-            return Cache(DetectorUsed.HISTORY, (), detail=f"our last run is older than {lifetime:.0f} s")
+            return Cache(DetectorUsed.HISTORY, (), detail=say.OLD_RUN(seconds=lifetime))
         run = await self._track.client.history(prompt_id)
         if run is None or not run.succeeded:
-            return Cache(DetectorUsed.HISTORY, (), detail=f"our run {prompt_id} is gone from its history")
+            return Cache(DetectorUsed.HISTORY, (), detail=say.GONE_RUN(prompt=prompt_id))
         return Cache(DetectorUsed.HISTORY, ())
 
     async def _custom(self, each: SetTrack) -> Cache:

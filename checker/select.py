@@ -10,6 +10,7 @@ from typing import Any
 from checker import view
 from checker.tracks import ServerTrack
 from core.fleet_query import ServerPage, ServerQuery
+from core.reason_phrases import in_chinese
 from core.recent import RANKS
 
 _FIRST = float("-inf")
@@ -50,7 +51,10 @@ def _has_all(track: ServerTrack, words: list[str]) -> bool:
         return True
     server = track.server
     labels = (f"{name}={value}" for name, value in server.group.labels)
-    sets = (f"{each.warmup.name} {each.decision.rule} {each.decision.reason}" for each in track.sets)
+    sets = [f"{each.warmup.name} {each.decision.rule} {each.decision.reason}" for each in track.sets]
+    if not all(map(str.isascii, words)):
+        # What the page in 中文 shows must be found there.
+        sets += [in_chinese(each.decision.reason) for each in track.sets]
     text = " ".join((server.name, server.url, server.group.name, *labels, *sets)).casefold()
     return all(word in text for word in words)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from checker.tracks import Journal, ServerTrack, SetTrack
+from core import reason_phrases as say
 from core.errors import PromptRejected, ServerError, StoreError, Unreachable
 from core.model import Decision, DetectorUsed, Event, OpenSubmission, Outcome, Submission
 from core.warmup import rival_ahead
@@ -37,13 +38,13 @@ async def submit(
         # Read once more at the last moment: another keeper may have decided the same just now.
         queue = await track.client.queue()
         if any(prompt.keys & wanted for prompt in queue.prompts):
-            return None, None, "another client's prompt for the same key has just been queued"
+            return None, None, say.JUST_QUEUED()
         if await _has_come(track, each, decision, forced):
-            return None, None, "another client has just stored the key"
+            return None, None, say.JUST_STORED()
         record = OpenSubmission(track.server.name, each.warmup.name, prompt_id, decision.key, wall, False)
         event = Event(
             wall, record.server, record.set_name, "submitted", rule=decision.rule,
-            reason=f"submitting {_what(decision)}; {decision.reason}", prompt_id=prompt_id,
+            reason=say.also(say.SUBMITTING(part=say.part(decision.key)), decision.reason), prompt_id=prompt_id,
         )  # fmt: skip
         try:
             if not journal.open_submission(record, event):
@@ -52,7 +53,7 @@ async def submit(
             # A full disk must not keep the fleet cold. After a crash the prompt is still found in the queue.
             journal.record([event])
     except ServerError as error:
-        return None, None, f"not sent: {error}"
+        return None, None, say.NOT_SENT(reason=error)
     submission = Submission(prompt_id, decision.key, now, forced=forced)
     try:
         await track.client.submit(
@@ -61,10 +62,10 @@ async def submit(
     except PromptRejected as rejected:
         return None, Outcome.REJECTED, str(rejected)
     except Unreachable as error:
-        return None, Outcome.LOST, f"not sent: {error}"
+        return None, Outcome.LOST, say.NOT_SENT(reason=error)
     except ServerError as error:
         # ComfyUI executes what it has received, whatever became of the answer: keep it open, look it up.
-        return submission, None, f"sent, and not answered as it should be: {error}"
+        return submission, None, say.NOT_ANSWERED(reason=error)
     return await _unless_rivalled(track, replace(submission, confirmed=True))
 
 
@@ -83,16 +84,12 @@ async def _unless_rivalled(
     try:
         rival = rival_ahead(await track.client.queue(), submission.prompt_id)
         if rival is None:
-            return submission, None, "accepted"
+            return submission, None, say.ACCEPTED()
         await track.client.withdraw(submission.prompt_id)
     except ServerError:
         # It was accepted all the same; the next poll looks again.
-        return submission, None, "accepted"
-    return None, Outcome.WITHDRAWN, f"withdrawn: another cache keeper's {rival.prompt_id} is ahead with the same keys"
-
-
-def _what(decision: Decision) -> str:
-    return f"key {decision.key!r}" if decision.key is not None else "the whole workflow"
+        return submission, None, say.ACCEPTED()
+    return None, Outcome.WITHDRAWN, say.WITHDRAWN(prompt=rival.prompt_id)
 
 
 def _adopt(
@@ -101,7 +98,7 @@ def _adopt(
     """Follow the open submission of another process of this machine, which may have died over it."""
     found = journal.open_submission_of(track.server.name)
     if found is None:
-        return None, None, "another process of this machine has just warmed this server"
+        return None, None, say.JUST_WARMED()
     posted_at = now - max(wall - found.posted_at, 0.0)
-    reason = f"another process of this machine is warming this server (submission {found.prompt_id})"
-    return Submission(found.prompt_id, found.key, posted_at, found.confirmed), None, reason
+    following = Submission(found.prompt_id, found.key, posted_at, found.confirmed)
+    return following, None, say.OTHER_PROCESS(id=found.prompt_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from client.server_client import ServerClient
+from core import reason_phrases as say
 from core.errors import StoreError
 from core.fleet import Server, WarmupSet
 from core.model import (
@@ -52,8 +53,8 @@ class Journal(Protocol):
     def forget_before(self, at: float) -> int: ...
 
 
-_NOT_DECIDED = Decision(Action.NONE, State.UNKNOWN, "not_polled", "not polled yet")
-_NOT_OBSERVED = Observation(Reach.BAD_ANSWER, "not polled yet")
+_NOT_DECIDED = Decision(Action.NONE, State.UNKNOWN, "not_polled", say.NOT_POLLED())
+_NOT_OBSERVED = Observation(Reach.BAD_ANSWER, say.NOT_POLLED())
 
 
 @dataclass(slots=True, eq=False)

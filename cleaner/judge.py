@@ -15,6 +15,7 @@ from cleaner.mounts import Mounts
 from cleaner.openfiles import open_inodes
 from cleaner.report import SweepReport
 from cleaner.unit import Inspection, remove
+from core import cleaning_phrases as say
 from core.entries import KEEP_IN_USE, Decision, Entry, Reason
 from core.retention import Rules, Survey
 
@@ -168,7 +169,7 @@ class Judge:
     def failed(self, path: str, error: OSError) -> None:
         self.report.failed.add(path, error.strerror or str(error))
         if error.errno == errno.EROFS:
-            self.report.warnings.append("the file system is read-only: nothing more can be removed")
+            self.report.warnings.append(say.READ_ONLY())
             raise Stopped
 
     def beat(self) -> None:

@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 
 from cleaner.roots import SAFE
+from core import cleaning_phrases as say
 from core.errors import RefusedTarget, TargetBusy
 from core.printable import printable
 
@@ -54,12 +55,9 @@ class TargetLock:
             self.descriptor = os.open(self._path, _CREATE, 0o600)
         except OSError as error:
             if error.errno not in _NO_ROOM:
-                raise RefusedTarget(
-                    f"the lock {self._path} cannot be opened ({error.strerror}); "
-                    "without it two cleaners could work on the same directory"
-                ) from None
+                raise RefusedTarget(say.NO_LOCK(path=self._path, why=error.strerror)) from None
             # On a full disk cleaning is needed most: lock the directory itself, which needs no new file.
-            self.warning = f"no room for the lock file {self._path}: {error.strerror}; locking the directory itself"
+            self.warning = say.NO_ROOM_FOR_LOCK(path=self._path, why=error.strerror)
             self.descriptor = os.dup(self._root_fd)
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +65,7 @@ class TargetLock:
             holder = self._holder()
             os.close(self.descriptor)
             self.descriptor = -1
-            raise TargetBusy(f"{printable(str(self._root))} is being cleaned by {holder}") from None
+            raise TargetBusy(say.BEING_CLEANED(path=printable(str(self._root)), words=holder)) from None
         if self.warning is None:
             self._take_over()
         return self

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cleaner.mounts import mount_points
+from core import cleaning_phrases as say
 from core.errors import RefusedTarget
 from core.printable import printable
 from core.targets import Target, TargetKind
@@ -44,12 +45,10 @@ def resolve_root(given: str, target: Target, boundaries: Boundaries) -> Path | N
     Raises RefusedTarget for everything that is too dangerous to clean, naming the rule.
     """
     if os.open not in os.supports_dir_fd:
-        raise RefusedTarget(
-            f"target {target.name}: this system cannot open files relative to a directory, so it is unsafe"
-        )
+        raise _refusal(target, say.UNSAFE_SYSTEM())
     path = _absolute(given, target, boundaries)
     if path.is_symlink():
-        raise _refusal(target, path, f"is a symbolic link to {path.readlink()}; give the directory itself")
+        raise _refusal(target, say.SYMBOLIC_LINK(path=_shown(path), other=path.readlink()))
     real = Path(os.path.realpath(path))
     _refuse_precious(real, target, boundaries)
     try:
@@ -57,11 +56,11 @@ def resolve_root(given: str, target: Target, boundaries: Boundaries) -> Path | N
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _refusal(target, real, f"cannot be looked at: {error.strerror}") from None
+        raise _refusal(target, say.NOT_SEEN(path=_shown(real), words=error.strerror)) from None
     if not stat.S_ISDIR(mode):
-        raise _refusal(target, real, "is not a directory")
+        raise _refusal(target, say.NO_DIRECTORY(path=_shown(real)))
     if str(real) in mount_points() and not target.allow_mount_point:
-        raise _refusal(target, real, "is a mount point; set allow_mount_point = true for this target if that is meant")
+        raise _refusal(target, say.MOUNT_POINT(path=_shown(real)))
     if target.kind is TargetKind.COMFYUI_OUTPUT:
         _refuse_comfyui_inputs(real, target)
     return real
@@ -80,8 +79,9 @@ def open_root(real: Path) -> int:
             descriptor = child
     except OSError as error:
         os.close(descriptor)
-        changed = " (replaced by a link while it was opened?)" if error.errno in (errno.ELOOP, errno.ENOTDIR) else ""
-        raise RefusedTarget(f"{printable(str(real))} cannot be opened: {error.strerror}{changed}") from None
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise RefusedTarget(say.REPLACED(path=_shown(real), why=error.strerror)) from None
+        raise RefusedTarget(say.NOT_OPENED(path=_shown(real), words=error.strerror)) from None
     return descriptor
 
 
@@ -100,44 +100,38 @@ def reopened(descriptor: int) -> Iterator[int]:
 
 def _absolute(given: str, target: Target, boundaries: Boundaries) -> Path:
     if not given.strip() or "\0" in given:
-        raise RefusedTarget(f"target {target.name}: an empty path would mean the current directory; give the full path")
+        raise _refusal(target, say.EMPTY_PATH())
     path = Path(os.path.normpath(boundaries.project / given))
     if not Path(given).is_absolute() and boundaries.project not in path.parents and path != boundaries.project:
-        raise _refusal(
-            target, path, f"is outside the project, given as the relative path {given!r}; give the full path"
-        )
+        raise _refusal(target, say.OUTSIDE(path=_shown(path), given=given))
     return path
 
 
 def _refuse_precious(real: Path, target: Target, boundaries: Boundaries) -> None:
     if len(real.parts) < 3:
-        raise _refusal(
-            target, real, "is too close to the root of the file system; a target is at least two levels below"
-        )
+        raise _refusal(target, say.NEAR_ROOT(path=_shown(real)))
     system = next((each for each in _SYSTEM if real.is_relative_to(each)), None)
     if system is not None and not real.is_relative_to(_SYSTEM_EXCEPTION):
-        raise _refusal(target, real, f"belongs to the operating system ({system})")
+        raise _refusal(target, say.SYSTEM_PATH(path=_shown(real), directory=system))
     if real.parent in (Path("/home"), Path("/Users")) or _is_or_contains(real, _own_home()):
-        raise _refusal(target, real, "is a home directory, or contains one; give a directory inside it")
+        raise _refusal(target, say.HOME(path=_shown(real)))
     project, state_dir = (Path(os.path.realpath(each)) for each in (boundaries.project, boundaries.state_dir))
     # These kinds touch only names of fixed shapes, so the shared directories they live in are allowed.
     if not (target.kind is TargetKind.PYTHON and real == project) and not (
         target.kind is TargetKind.API_PROXY and real == state_dir
     ):
         if _is_or_contains(real, project):
-            raise _refusal(target, real, "is this program's own directory, or contains it")
+            raise _refusal(target, say.OWN_DIRECTORY(path=_shown(real)))
         if _is_or_contains(real, state_dir):
-            raise _refusal(target, real, "is CACHE_DIR, where the daemon keeps its state, or contains it")
+            raise _refusal(target, say.STATE_DIRECTORY(path=_shown(real)))
 
 
 def _refuse_comfyui_inputs(real: Path, target: Target) -> None:
     if real.name.lower() == "input":
-        raise _refusal(target, real, "is a server's input directory: what people uploaded is never cleaned")
+        raise _refusal(target, say.INPUTS(path=_shown(real)))
     for neighbour in _COMFYUI_NEIGHBOURS:
         if (real / neighbour).is_dir():
-            raise _refusal(
-                target, real, f"contains {neighbour}/: this is a ComfyUI installation; give its output directory"
-            )
+            raise _refusal(target, say.COMFYUI(path=_shown(real), neighbour=neighbour))
 
 
 def _own_home() -> Path:
@@ -153,5 +147,9 @@ def _is_or_contains(directory: Path, other: Path) -> bool:
     return other == directory or directory in other.parents
 
 
-def _refusal(target: Target, path: Path, why: str) -> RefusedTarget:
-    return RefusedTarget(f"target {target.name}: {printable(str(path))} {why}")
+def _refusal(target: Target, reason: str) -> RefusedTarget:
+    return RefusedTarget(say.TARGET(target=target.name, reason=reason))
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

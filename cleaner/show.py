@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cleaner.report import SweepReport, Troubles
 from core.entries import KEPT_REASONS, Line, Reason, Tally
 from core.printable import printable
-from core.reason_words import REASON_WORDS
+from core.reason_words import REASON_WORDS, reason_text
 
 
 def size_text(size_bytes: int) -> str:
@@ -25,7 +25,10 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
 
     head = f"{report.target}: {printable(report.root)}"
     if report.refused or report.busy:
-        return [head, say("  refused: ", "  已拒绝：") + str(report.refused or report.busy)]
+        return [
+            head,
+            say("  refused: ", "  已拒绝：") + reason_text(str(report.refused or report.busy), chinese=chinese),
+        ]
     lines = [head]
     if not report.missing:
         going = say("would delete", "将删除") if report.dry_run else say("deleted", "已删除")
@@ -57,9 +60,11 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
                     f"  注意：其中 {report.arrived_lately:,} 项在一小时内才到达，但带有旧的时间",
                 )
             )
-    lines += _trouble_lines(say("skipped", "已跳过"), report.skipped)
-    lines += _trouble_lines(say("failed", "失败"), report.failed)
-    lines += [f"  {say('warning', '警告')}: {printable(warning)}" for warning in report.warnings]
+    lines += _trouble_lines(say("skipped", "已跳过"), report.skipped, chinese)
+    lines += _trouble_lines(say("failed", "失败"), report.failed, chinese)
+    lines += [
+        f"  {say('warning', '警告')}: {printable(reason_text(warning, chinese=chinese))}" for warning in report.warnings
+    ]
     if report.stopped:
         lines.append(say("  stopped before the end", "  未完成，提前停止"))
     return lines
@@ -98,13 +103,15 @@ def _entry_lines(title: str, entries: list[Line], now: float) -> Iterable[str]:
         yield f"    {age:>9}  {size_text(line.allocated_bytes):>9}  {line.reason.value:<16}  {printable(line.name)}"
 
 
-def _trouble_lines(title: str, troubles: Troubles) -> Iterable[str]:
+def _trouble_lines(title: str, troubles: Troubles, chinese: bool) -> Iterable[str]:
     if not troubles.total:
         return
-    counts = ", ".join(f"{count:,} × {reason}" for reason, count in sorted(troubles.counts.items()))
+    counts = ", ".join(
+        f"{count:,} × {reason_text(reason, chinese=chinese)}" for reason, count in sorted(troubles.counts.items())
+    )
     yield f"  {title}: {counts}"
     for path, reason in troubles.first[:5]:
-        yield f"    {printable(path)}: {reason}"
+        yield f"    {printable(path)}: {reason_text(reason, chinese=chinese)}"
 
 
 def info_lines(info: dict[str, int], report: SweepReport | None, days: float, *, chinese: bool = False) -> list[str]:
@@ -121,7 +128,10 @@ def info_lines(info: dict[str, int], report: SweepReport | None, days: float, *,
     if report is not None:
         freed = "deleting them would free on disk" if not chinese else "删除后磁盘可释放"
         lines.append(f"  {freed}: {size_text(report.freed_bytes)}")
-        lines += _trouble_lines("skipped" if not chinese else "已跳过", report.skipped)
-        lines += _trouble_lines("failed" if not chinese else "失败", report.failed)
-        lines += [f"  {'警告' if chinese else 'warning'}: {printable(warning)}" for warning in report.warnings]
+        lines += _trouble_lines("skipped" if not chinese else "已跳过", report.skipped, chinese)
+        lines += _trouble_lines("failed" if not chinese else "失败", report.failed, chinese)
+        lines += [
+            f"  {'警告' if chinese else 'warning'}: {printable(reason_text(warning, chinese=chinese))}"
+            for warning in report.warnings
+        ]
     return lines

@@ -22,6 +22,7 @@ from cleaner.report import SweepReport
 from cleaner.roots import Boundaries, open_root, resolve_root
 from cleaner.trash import Trash, purge
 from cleaner.walk import Walk
+from core import cleaning_phrases as say
 from core.errors import RefusedTarget, TargetBusy
 from core.printable import printable
 from core.retention import DiskSpace, RetentionPolicy, Rules, Survey
@@ -62,7 +63,7 @@ def count_units(target: Target, run: Run) -> tuple[int, int]:
     """
     layout = layout_of(target)
     if not layout.unit_depth:
-        raise RefusedTarget(f"target {target.name}: fast statistics need directories as units; files must be read")
+        raise RefusedTarget(say.TARGET(target=target.name, reason=say.NO_FAST_STATISTICS()))
     total = old = 0
     for given in target.roots:
         real = resolve_root(given, target, run.boundaries)
@@ -87,7 +88,7 @@ def _sweep_root(target: Target, given: str, run: Run) -> SweepReport:
         real = resolve_root(given, target, run.boundaries)
         if real is None:
             report.missing = True
-            report.warnings.append(f"{printable(given)} does not exist (yet): nothing to clean")
+            report.warnings.append(say.NOTHING_THERE(path=printable(given)))
         else:
             report.root = str(real)
             _sweep_open(target, real, run, report)
@@ -110,10 +111,8 @@ def _check_policy(target: Target, run: Run) -> None:
     days = target.policy.older_than_seconds
     # "not >" instead of "<=": nan must be refused too.
     if days is not None and (not days >= 0 or (days == 0 and not run.allow_most)):
-        raise RefusedTarget(
-            f"target {target.name}: an age of {days:g} seconds would expire everything; "
-            + ("an age cannot be negative" if days else f"if that is meant: {ALLOW_MOST}")
-        )
+        reason = say.NEGATIVE_AGE(seconds=days) if days else say.ALL_EXPIRED(seconds=days, words=ALLOW_MOST)
+        raise RefusedTarget(say.TARGET(target=target.name, reason=reason))
 
 
 def _sweep_open(target: Target, real: Path, run: Run, report: SweepReport) -> None:
@@ -192,22 +191,26 @@ def _refuse_too_much(target: Target, walk: Walk, root: int) -> None:
         raise Stopped
     going, total = planned.plan.deleted.entries, planned.plan.entries
     if going > target.largest_share * total:
-        raise RefusedTarget(
-            f"target {target.name}: {going} of {total} entries ({going / total:.0%}) would go, more than "
-            f"{target.largest_share:.0%}: is the clock right, and the directory? If that is meant: {ALLOW_MOST}"
+        reason = say.TOO_MUCH(
+            going=going,
+            total=total,
+            share=f"{going / total:.0%}",
+            limit=f"{target.largest_share:.0%}",
+            words=ALLOW_MOST,
         )
+        raise RefusedTarget(say.TARGET(target=target.name, reason=reason))
 
 
 def _trash(target: Target, rules: Rules, root: int, run: Run, report: SweepReport, stack: ExitStack) -> Trash | None:
     if not target.trash_hours:
         return None
     if rules.min_free_before_key > float("-inf"):
-        report.warnings.append("the disk is nearly full: deleted at once, since the trash would free nothing")
+        report.warnings.append(say.TRASH_USELESS())
         return None
     try:
         trash = Trash(root, run.now)
     except OSError as error:
-        report.warnings.append(f"the trash cannot be used ({error.strerror}): deleted at once")
+        report.warnings.append(say.NO_TRASH(why=error.strerror))
         return None
     stack.callback(trash.close)
     return trash

@@ -27,6 +27,7 @@ from client.protocol import (
     redirect_words,
     withdrawal_body,
 )
+from core import reason_phrases as say
 from core.answers import excerpt, parse_json, parse_queue, parse_submitted
 from core.errors import BadAnswer, Busy, PromptRejected, ServerError, Unreachable
 from core.fleet import Secret
@@ -130,7 +131,7 @@ class BlockingServer:
             try:
                 return response.status_code, self._masked(raw.decode())
             except UnicodeDecodeError:
-                raise BadAnswer(f"{address} answered text that is not UTF-8") from None
+                raise BadAnswer(say.NOT_UTF8(path=address)) from None
 
     @contextmanager
     def _answer(
@@ -148,20 +149,20 @@ class BlockingServer:
             ) as response:
                 if response.status_code in REDIRECTS:
                     where = redirect_words(self._masked(response.headers.get("Location", "?")))
-                    raise BadAnswer(f"{address} answered status {response.status_code}: {where}")
+                    raise BadAnswer(say.OTHER_STATUS(path=address, status=response.status_code, words=where))
                 yield response
         except exceptions.ConnectTimeout:
-            raise Unreachable(f"no connection to {self.url} in time") from None
+            raise Unreachable(say.NO_CONNECTION_IN_TIME(url=self.url)) from None
         except exceptions.ReadTimeout:
-            raise Busy(f"{address} was not answered in time") from None
+            raise Busy(say.NOT_IN_TIME(path=address)) from None
         except exceptions.SSLError as error:
-            raise Unreachable(f"no connection to {self.url}: {_reason(error)}") from None
+            raise Unreachable(say.NO_CONNECTION(url=self.url, words=_reason(error))) from None
         except exceptions.ConnectionError as error:
             raise self._lost(address, error, sent=body is not None) from None
         except exceptions.ChunkedEncodingError as error:
-            raise BadAnswer(f"{address} answered a body that was cut off: {_reason(error)}") from None
+            raise BadAnswer(say.CUT_OFF(path=address, words=_reason(error))) from None
         except (exceptions.RequestException, HTTPError) as error:
-            raise BadAnswer(f"{address} answered no valid HTTP: {_reason(error)}") from None
+            raise BadAnswer(say.NO_HTTP(path=address, words=_reason(error))) from None
 
     def _masked(self, text: str) -> str:
         """A server, or the proxy before it, may repeat our headers; its words end up in logs and on terminals."""
@@ -176,12 +177,12 @@ class BlockingServer:
         if isinstance(cause, NewConnectionError):
             number = getattr(cause.__cause__, "errno", None)
             why = os.strerror(number) if isinstance(number, int) and number > 0 else _reason(cause)
-            return Unreachable(f"no connection to {self.url}: {why}")
+            return Unreachable(say.NO_CONNECTION(url=self.url, words=why))
         if isinstance(cause, ReadTimeoutError):
-            return Busy(f"{address} was not answered in time")
+            return Busy(say.NOT_IN_TIME(path=address))
         # Sent, and the connection is gone: for a POST nobody knows whether it was taken.
         kind = Busy if sent else Unreachable
-        return kind(f"{self.url} closed the connection: {_reason(cause)}")
+        return kind(say.CONNECTION_CLOSED(url=self.url, words=_reason(cause)))
 
 
 def _read(response: requests.Response, limit: int, deadline: float, address: str) -> bytes:
@@ -194,9 +195,9 @@ def _chunks(response: requests.Response, limit: int, deadline: float, address: s
     for chunk in response.iter_content(_CHUNK_BYTES):
         total += len(chunk)
         if total > limit:
-            raise BadAnswer(f"{address} answered more than {limit} bytes")
+            raise BadAnswer(say.TOO_LONG(path=address, bytes=limit))
         if time.monotonic() > deadline:
-            raise Busy(f"{address} was not answered completely in time")
+            raise Busy(say.NOT_WHOLE_IN_TIME(path=address))
         yield chunk
 
 

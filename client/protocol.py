@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from core import reason_phrases as say
 from core.answers import excerpt
 from core.errors import BadAnswer, NoSuchRoute
 from core.workflow import Graph
@@ -39,15 +40,16 @@ def withdrawal_body(prompt_id: str) -> bytes:
 
 def redirect_words(location: str) -> str:
     """Return what stands for the text of a redirect; none is followed, since headers may carry a token."""
-    return f"a redirect to {excerpt(location)}, perhaps a login"
+    # Short enough to be quoted whole: the sentence is an excerpt itself in the end.
+    return say.REDIRECT(url=excerpt(location, 80))
 
 
 def plain_text(path: str, status: int, text: str) -> str:
     """Given an answer, return its text when it is a plain 200; raises NoSuchRoute or BadAnswer otherwise."""
     if status == 404:
-        raise NoSuchRoute(f"{path} does not exist on this server (404)")
+        raise NoSuchRoute(say.NO_ROUTE(path=path))
     if status != 200:
-        raise BadAnswer(f"{path} answered status {status}: {excerpt(text)}")
+        raise BadAnswer(say.OTHER_STATUS(path=path, status=status, words=excerpt(text)))
     if text.lstrip()[:1] == "<":
-        raise BadAnswer(f"{path} answered an HTML page, perhaps a login: {excerpt(text)}")
+        raise BadAnswer(say.HTML_PAGE(path=path, words=excerpt(text)))
     return text

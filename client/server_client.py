@@ -30,6 +30,7 @@ from client.protocol import (
     redirect_words,
     withdrawal_body,
 )
+from core import reason_phrases as say
 from core.answers import (
     Determination,
     Listing,
@@ -144,7 +145,7 @@ class ServerClient:
         """Whether the server has finished no prompt since its start (or its history was cleared)."""
         document = await self.json("/history?max_items=1")
         if not isinstance(document, dict):
-            raise BadAnswer(f"/history answered no object: {excerpt(document)}")
+            raise BadAnswer(say.NO_OBJECT(path="/history", words=excerpt(document)))
         return not document
 
     async def object_info(self, class_type: str) -> object:
@@ -166,7 +167,7 @@ class ServerClient:
         status, text = await self._ask("POST", "/queue", MAX_TEXT_BYTES, withdrawal_body(prompt_id))
         if status != 200:
             words = excerpt(self._masked(text))
-            raise BadAnswer(f"/queue refused to delete {prompt_id} with status {status}: {words}")
+            raise BadAnswer(say.NOT_WITHDRAWN(path="/queue", prompt=prompt_id, status=status, words=words))
 
     async def json(self, path: str) -> object:
         return await self._get(path, lambda text: parse_json(text, path), limit=MAX_JSON_BYTES)
@@ -211,27 +212,27 @@ class ServerClient:
                     return response.status, redirect_words(self._masked(response.headers.get("Location", "?")))
                 raw = await _read(response, limit)
                 if len(raw) > limit:
-                    raise BadAnswer(f"{path} answered more than {limit} bytes")
+                    raise BadAnswer(say.TOO_LONG(path=path, bytes=limit))
                 return response.status, raw.decode("utf-8")
         except aiohttp.ConnectionTimeoutError:
-            raise Unreachable(f"no connection to {self._base} in time") from None
+            raise Unreachable(say.NO_CONNECTION_IN_TIME(url=self._base)) from None
         except TimeoutError:
-            raise Busy(f"{path} was not answered in time") from None
+            raise Busy(say.NOT_IN_TIME(path=path)) from None
         except UnicodeDecodeError:
-            raise BadAnswer(f"{path} answered text that is not UTF-8") from None
+            raise BadAnswer(say.NOT_UTF8(path=path)) from None
         except aiohttp.ClientPayloadError as error:
-            raise BadAnswer(f"{path} answered a body that was cut off: {excerpt(str(error))}") from None
+            raise BadAnswer(say.CUT_OFF(path=path, words=excerpt(str(error)))) from None
         except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
             # Sent, and the connection is gone: for a POST nobody knows whether it was taken.
             kind = Busy if body is not None else Unreachable
-            raise kind(f"{self._base} closed the connection: {excerpt(str(error))}") from None
+            raise kind(say.CONNECTION_CLOSED(url=self._base, words=excerpt(str(error)))) from None
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"no connection to {self._base}: {_why(error)}") from None
+            raise Unreachable(say.NO_CONNECTION(url=self._base, words=_why(error))) from None
         except _CONNECTION_ERRORS as error:
             kind = Busy if body is not None else Unreachable
-            raise kind(f"lost the connection to {self._base}: {excerpt(str(error))}") from None
+            raise kind(say.CONNECTION_LOST(url=self._base, words=excerpt(str(error)))) from None
         except (aiohttp.ClientError, ValueError) as error:
-            raise BadAnswer(f"{path} answered no valid HTTP: {excerpt(str(error))}") from None
+            raise BadAnswer(say.NO_HTTP(path=path, words=excerpt(str(error)))) from None
         finally:
             self._progress()
 

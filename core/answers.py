@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import reason_phrases as say
 from core.errors import BadAnswer, PromptRejected
 from core.fleet import Expectation
 from core.model import Queue, QueuedPrompt, Run
@@ -72,7 +73,7 @@ def parse_cache_list(text: str) -> Listing:
     settings_at = text.rfind(_SETTINGS)
     numbers_at = text.rfind(_NUMBERS, 0, max(settings_at, 0) + 1)
     if not text.startswith(_STRINGS) or settings_at < 0 or numbers_at < 0:
-        raise BadAnswer(f"/inspire/cache/list answered no cache list: {excerpt(text)}")
+        raise BadAnswer(say.NO_CACHE_LIST(path="/inspire/cache/list", words=excerpt(text)))
     sizes = {}
     for line in text[settings_at + len(_SETTINGS) :].split("\n"):
         tag, colon, size = line.rpartition(": ")
@@ -104,7 +105,7 @@ def parse_determine(text: str) -> Determination:
         named = said.removeprefix(MISSING_SENTENCE).split("，已经自动", 1)[0].rstrip("。")
         keys = tuple(key for key in (part.strip() for part in named.split(",")) if key)
         return Determination(False, keys, EXECUTING_SENTENCE in said)
-    raise BadAnswer(f"/inspire/cache/determine answered neither sentence: {excerpt(text)}")
+    raise BadAnswer(say.NO_SENTENCE(path="/inspire/cache/determine", words=excerpt(text)))
 
 
 def parse_queue(document: object) -> Queue:
@@ -115,7 +116,7 @@ def parse_queue(document: object) -> Queue:
     if not isinstance(document, dict) or not all(
         isinstance(document.get(name), list) for name in ("queue_running", "queue_pending")
     ):
-        raise BadAnswer(f"/queue answered no queue: {excerpt(document)}")
+        raise BadAnswer(say.NO_QUEUE(path="/queue", words=excerpt(document)))
     running = [_queued(item, True) for item in document["queue_running"]]
     pending = [_queued(item, False) for item in document["queue_pending"]]
     ordered = sorted((prompt for prompt in pending if prompt), key=lambda prompt: prompt.number)
@@ -143,7 +144,7 @@ def parse_history(document: object, prompt_id: str) -> Run | None:
     A ``success`` that carries an ``execution_error`` message is a failure. Raises BadAnswer for another shape.
     """
     if not isinstance(document, dict):
-        raise BadAnswer(f"/history answered no object: {excerpt(document)}")
+        raise BadAnswer(say.NO_OBJECT(path="/history", words=excerpt(document)))
     entry = document.get(prompt_id)
     if not isinstance(entry, dict):
         return None
@@ -158,16 +159,16 @@ def parse_history(document: object, prompt_id: str) -> Run | None:
         if name == "execution_error":
             detail = _failure(data)
         elif name == "execution_interrupted":
-            detail = detail or f"interrupted at node {data.get('node_id')} ({data.get('node_type')})"
+            detail = detail or say.INTERRUPTED(node=data.get("node_id"), node_class=data.get("node_type"))
         elif name == "execution_cached" and isinstance(data.get("nodes"), list):
             cached = len(data["nodes"])
     succeeded = status.get("status_str") == "success" and not detail
-    return Run(prompt_id, succeeded, detail if succeeded or detail else "the server reports an error", cached)
+    return Run(prompt_id, succeeded, detail if succeeded or detail else say.REPORTS_ERROR(), cached)
 
 
 def _failure(data: Mapping[str, Any]) -> str:
     message = " ".join(str(data.get("exception_message") or data.get("exception_type") or "").split())
-    return f"node {data.get('node_id')} ({data.get('node_type')}): {message}"[:500]
+    return say.NODE_FAILED(node=data.get("node_id"), node_class=data.get("node_type"), words=message)[:500]
 
 
 def parse_submitted(status: int, body: str, prompt_id: str) -> None:
@@ -179,14 +180,14 @@ def parse_submitted(status: int, body: str, prompt_id: str) -> None:
     document = _json_or_none(body)
     if status == 200:
         if not body.strip():
-            raise PromptRejected("answered 200 with an empty body: nothing was queued")
+            raise PromptRejected(say.NOTHING_QUEUED())
         if not isinstance(document, dict) or not isinstance(document.get("prompt_id"), str):
-            raise PromptRejected(f"answered 200 without a prompt_id: {excerpt(body)}")
+            raise PromptRejected(say.NO_PROMPT_ID(words=excerpt(body)))
         if document["prompt_id"] != prompt_id:
-            raise PromptRejected(f"took the prompt under another id: {document['prompt_id']}")
+            raise PromptRejected(say.OTHER_PROMPT_ID(words=document["prompt_id"]))
         errors = describe_node_errors(document.get("node_errors"))
         if errors:
-            raise PromptRejected(f"took only a part of the prompt: {errors}", errors)
+            raise PromptRejected(say.TAKEN_IN_PART(words=errors), errors)
         return
     detail = ""
     if isinstance(document, dict):
@@ -195,9 +196,9 @@ def parse_submitted(status: int, body: str, prompt_id: str) -> None:
             detail = " ".join(str(error.get(name) or "") for name in ("message", "details")).strip()
         elif isinstance(error, str):
             detail = error
-        detail = "; ".join(part for part in (detail, describe_node_errors(document.get("node_errors"))) if part)
+        detail = say.also(detail, describe_node_errors(document.get("node_errors")))
     detail = detail or excerpt(body)
-    raise PromptRejected(f"refused the prompt with status {status}: {detail}", detail)
+    raise PromptRejected(say.REFUSED(status=status, words=detail), detail)
 
 
 def describe_node_errors(errors: object) -> str:
@@ -211,8 +212,9 @@ def describe_node_errors(errors: object) -> str:
         details = entry.get("errors") if isinstance(entry, dict) else None
         for error in details if isinstance(details, list) else []:
             if isinstance(error, dict):
-                sentences.append(f"node {node_id} ({entry.get('class_type')}): {_what_is_wrong(error)}")
-    return "; ".join(sentences)[:500] or (f"nodes {', '.join(map(str, errors))}" if errors else "")
+                words = _what_is_wrong(error)
+                sentences.append(say.NODE_FAILED(node=node_id, node_class=entry.get("class_type"), words=words))
+    return say.also(*sentences)[:500] or say.BAD_NODES(nodes=", ".join(map(str, errors)))
 
 
 def _what_is_wrong(error: Mapping[str, Any]) -> str:
@@ -230,10 +232,10 @@ def lacking_in(class_type: str, info: object, inputs: Iterable[tuple[str, object
     for another shape.
     """
     if not isinstance(info, dict):
-        raise BadAnswer(f"/object_info answered no object: {excerpt(info)}")
+        raise BadAnswer(say.NO_OBJECT(path="/object_info", words=excerpt(info)))
     described = info.get(class_type)
     if not isinstance(described, dict):
-        return [f"node class {class_type!r}"]
+        return [say.NODE_CLASS(class_name=class_type)]
     declared: dict[str, Any] = {}
     groups = described.get("input")
     for group in ("required", "optional"):
@@ -243,7 +245,7 @@ def lacking_in(class_type: str, info: object, inputs: Iterable[tuple[str, object
     for name, value in inputs:
         options = _combo(declared.get(name))
         if options is not None and isinstance(value, str) and value not in options:
-            lacking.append(f"{name} {value!r} for {class_type}")
+            lacking.append(say.INPUT_VALUE(input=name, file=value, node_class=class_type))
     return lacking
 
 
@@ -262,9 +264,9 @@ def _combo(spec: object) -> list[object] | None:
 def meets(expect: Expectation, text: str) -> str:
     """Given a custom detector's answer, return an empty text when it is as expected, else what is wrong with it."""
     if expect.text is not None:
-        return "" if expect.text in text else f"does not contain {expect.text!r}: {excerpt(text)}"
+        return "" if expect.text in text else say.NOT_CONTAINED(expected=expect.text, words=excerpt(text))
     if expect.regex is not None:
-        return "" if re.search(expect.regex, text) else f"does not match {expect.regex!r}: {excerpt(text)}"
+        return "" if re.search(expect.regex, text) else say.NOT_MATCHED(expected=expect.regex, words=excerpt(text))
     value = _json_or_none(text)
     for step in (expect.json_path or "").split("."):
         if isinstance(value, dict) and step in value:
@@ -272,10 +274,12 @@ def meets(expect: Expectation, text: str) -> str:
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
-            return f"has no {expect.json_path}: {excerpt(text)}"
+            return say.NO_VALUE(field=expect.json_path, words=excerpt(text))
     if expect.json_value is None:
-        return "" if value else f"{expect.json_path} is {value!r}"
-    return "" if value == expect.json_value else f"{expect.json_path} is {value!r}, not {expect.json_value!r}"
+        return "" if value else say.EMPTY_VALUE(field=expect.json_path, value=value)
+    if value == expect.json_value:
+        return ""
+    return say.OTHER_VALUE(field=expect.json_path, value=value, other=expect.json_value)
 
 
 def parse_json(text: str, what: str) -> object:
@@ -283,7 +287,7 @@ def parse_json(text: str, what: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise BadAnswer(f"{what} answered no JSON: {excerpt(text)}") from None
+        raise BadAnswer(say.NO_JSON(path=what, words=excerpt(text))) from None
 
 
 def _json_or_none(text: str) -> object:
@@ -299,5 +303,5 @@ def excerpt(answer: object, length: int = 120) -> str:
     line = "".join(character if character.isprintable() else " " for character in text[: length * 4])
     line = " ".join(line.split())
     if not line:
-        return "(empty)"
+        return say.BLANK()
     return line if len(line) <= length else line[: length - 1] + "…"

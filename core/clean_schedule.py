@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.cleaning_phrases import CLOCK_BACK, CLOCK_FORWARD
 from core.retention import DAY_SECONDS
 
 LEAST_HOURS_BETWEEN_DAILY_RUNS = 20
@@ -84,8 +85,4 @@ def clock_refusal(last: ClockReading | None, now: ClockReading) -> str | None:
     jump = clock_jump_seconds(last, now)
     if abs(jump) <= DAY_SECONDS:
         return None
-    direction = "forward" if jump > 0 else "back"
-    return (
-        f"the clock went {direction} by {abs(jump) / DAY_SECONDS:.1f} days since the last run: nothing is deleted "
-        "this time; the next scheduled run trusts the clock again"
-    )
+    return (CLOCK_FORWARD if jump > 0 else CLOCK_BACK)(days=abs(jump) / DAY_SECONDS)

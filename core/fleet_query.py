@@ -31,7 +31,10 @@ class ServerSort(StrEnum):
 
 @dataclass(frozen=True)
 class ServerQuery:
-    """``states`` and ``group`` empty: all. ``text`` is looked for in name, address, group, labels, sets and reasons."""
+    """What to show of the fleet; ``states`` and ``group`` empty: all.
+
+    ``text`` is looked for in name, address, group, labels, sets and reasons; the latter in either language.
+    """
 
     states: frozenset[str] = frozenset()
     group: str = ""

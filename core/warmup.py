@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core import reason_phrases as say
 from core.model import (
     Action,
     Cache,
@@ -46,22 +47,18 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     forced_run = memory.submission is not None and memory.submission.forced
     if cache.loaded and not forced_run and not memory.forced:
         closes = Outcome.VERIFIED if memory.submission else None
-        return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
+        return Decision(Action.NONE, State.LOADED, "loaded", say.LOADED(detector=cache.detector), closes=closes)
     loss = _loss(observed, memory)
-    missing = ", ".join(map(str, cache.missing)) or cache.detail or "nothing; asked for by an operator"
+    lacks = ", ".join(map(str, cache.missing)) or cache.detail or say.also(say.NOTHING(), say.ASKED_FOR())
+    missing = say.MISSING(missing=lacks)
     if queue.pending and not queue.running and memory.idle_pending_polls + 1 >= policy.zombie_polls:
-        reason = (
-            f"{len(queue.pending)} pending and nothing running over {memory.idle_pending_polls + 1} polls: "
-            "the server's worker has died; restart that ComfyUI"
-        )
+        reason = say.DEAD_WORKER(pending=len(queue.pending), polls=memory.idle_pending_polls + 1)
         return Decision(Action.NONE, State.FAILED, "zombie_worker", reason, loss=loss)
     if queue.running and memory.head is not None and memory.head[0] == queue.running[0].prompt_id:
         running_for = now - memory.head[1]
         if running_for > max(policy.stuck_seconds, policy.timeout_seconds):
             # A worker thread that died over a prompt leaves it in queue_running for ever.
-            reason = (
-                f"prompt {memory.head[0]} has been running for {running_for:.0f} s: look whether its worker is dead"
-            )
+            reason = say.STUCK_WORKER(prompt=memory.head[0], seconds=running_for)
             return Decision(Action.NONE, State.FAILED, "stuck_worker", reason, loss=loss)
 
     if memory.submission is not None:
@@ -75,8 +72,8 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     if other is not None:
         mine = other.client_id.startswith(CLIENT_PREFIX)
         state = (State.WARMING if other.running else State.QUEUED) if mine else State.AUTO_EXECUTING
-        doing = "runs" if other.running else "is queued"
-        reason = f"prompt {other.prompt_id} of {'a cache keeper' if mine else 'another client'} {doing} and stores keys"
+        runs, waits = (say.KEEPER_RUNS, say.KEEPER_WAITS) if mine else (say.OTHER_RUNS, say.OTHER_WAITS)
+        reason = (runs if other.running else waits)(prompt=other.prompt_id)
         rule = "keeper_in_queue" if mine else "other_in_queue"
         return Decision(
             Action.WAIT, state, rule, reason, closes=closes, loss=loss, look_again_seconds=policy.recheck_seconds
@@ -84,18 +81,19 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
     if cache.claims_executing and not memory.claim_disproved:
         elapsed = now - memory.claim_seen_at if memory.claim_seen_at is not None else 0.0
         left = policy.recheck_seconds - elapsed
-        reason = f"missing: {missing}; the server says that it is executing by itself"
+        reason = say.also(missing, say.CLAIMS_EXECUTING())
         return Decision(
             Action.RECHECK, State.AUTO_EXECUTING, "claims_executing", reason, closes=closes, loss=loss,
             look_again_seconds=left if left > 0 else None,
         )  # fmt: skip
     if forced_run and cache.loaded:
-        return Decision(Action.NONE, State.LOADED, "loaded", f"seen by {cache.detector}", closes=closes)
+        return Decision(Action.NONE, State.LOADED, "loaded", say.LOADED(detector=cache.detector), closes=closes)
     if not policy.has_workflow:
-        reason = f"missing: {missing}; no workflow is configured, so nothing can be submitted (WORKFLOW_PATH)"
+        reason = say.also(missing, say.NO_WORKFLOW())
         return Decision(Action.NONE, State.NEEDS_SUBMISSION, "no_workflow", reason, closes=closes, loss=loss)
     if policy.overfull:
-        return Decision(Action.NONE, State.FAILED, "lru_overfull", "; ".join(policy.overfull), closes=closes, loss=loss)
+        reason = say.also(*policy.overfull)
+        return Decision(Action.NONE, State.FAILED, "lru_overfull", reason, closes=closes, loss=loss)
     storable = [key for key in cache.missing if key in policy.storable]
     untried = [key for key in storable if key not in memory.failed_keys]
     others_may_work = bool(memory.failed_keys and untried)
@@ -103,31 +101,29 @@ def decide(observed: Observation, memory: Memory, policy: Policy, room: Room, no
         broken = memory.failures >= policy.breaker_failures
         rule = "breaker_open" if broken else "backing_off"
         wait = memory.retry_at - now
-        reason = f"{memory.last_failure}; failed {memory.failures} times, next try in {wait:.0f} s"
+        reason = say.also(memory.last_failure, say.FAILED_BEFORE(failures=memory.failures, seconds=wait))
         return Decision(Action.WAIT, State.FAILED, rule, reason, closes=closes, loss=loss, look_again_seconds=wait)
     able = [key for key in untried or storable if key not in observed.unmet]
     able = able or [key for key in storable if key not in observed.unmet]
     if observed.lacking and not able:
-        reason = f"the server lacks {', '.join(observed.lacking)}"
+        reason = say.LACKS(lacking=", ".join(observed.lacking))
         return Decision(Action.NONE, State.FAILED, "preflight", reason, closes=closes, loss=loss)
 
     waiting = _politeness(queue, memory, policy, now)
     if waiting is not None:
         return Decision(
-            Action.WAIT, State.NEEDS_SUBMISSION, "users_first", f"missing: {missing}; {waiting}",
+            Action.WAIT, State.NEEDS_SUBMISSION, "users_first", say.also(missing, waiting),
             closes=closes, loss=loss, look_again_seconds=policy.recheck_seconds,
         )  # fmt: skip
     full = _capacity(room, now)
     if full is not None:
         rule, reason = full
-        return Decision(
-            Action.WAIT, State.NEEDS_SUBMISSION, rule, f"missing: {missing}; {reason}", closes=closes, loss=loss
-        )
+        return Decision(Action.WAIT, State.NEEDS_SUBMISSION, rule, say.also(missing, reason), closes=closes, loss=loss)
     key = next(iter(able), None)
     # The next key of a warm-up that is under way is no new need: the set stays queued.
     state, rule = (State.QUEUED, "next_key") if closes is Outcome.VERIFIED else (State.NEEDS_SUBMISSION, "submit")
     return Decision(
-        Action.SUBMIT, state, rule, f"missing: {missing}", key=key, front=policy.priority == "front",
+        Action.SUBMIT, state, rule, missing, key=key, front=policy.priority == "front",
         closes=closes, loss=loss, look_again_seconds=0.0,
     )  # fmt: skip
 
@@ -139,7 +135,7 @@ def _without_answer(observed: Observation, memory: Memory, policy: Policy, now: 
     may_be_ours = now - since <= timeout_seconds(policy, memory.past_run_seconds)
     if reach is Reach.BUSY and ours is not None and may_be_ours:
         # A loader that holds the interpreter lock makes the server answer late: that is our own warm-up at work.
-        reason = f"answers late while our submission is open: {observed.detail}"
+        reason = say.BUSY_WHILE_WARMING(reason=observed.detail)
         return _look_again(Action.WAIT, memory.state, "busy_while_warming", reason, policy)
     return Decision(Action.WAIT, _REACH_STATES[reach], reach.value, observed.detail)
 
@@ -155,26 +151,27 @@ def _follow(
 ) -> tuple[Outcome | None, Decision | None]:
     """Return (how the submission ended, None), or (None, what to say while it goes on), or both for a failure."""
     stored = submission.key not in cache.missing if submission.key is not None else cache.loaded
-    what = f"submission {submission.prompt_id}" + (f" for {submission.key!r}" if submission.key is not None else "")
+    what = say.submission(submission.prompt_id, submission.key)
     queued = queue.find(submission.prompt_id)
     if queued is not None and queued.running:
         since = submission.running_since if submission.running_since is not None else now
         limit = timeout_seconds(policy, memory.past_run_seconds)
         if now - since <= limit:
-            reason = f"{what} is running"
+            reason = say.RUNNING(submission=what)
             return None, _look_again(Action.WAIT, State.WARMING, "running", reason, policy)
-        return _failed(Outcome.TIMED_OUT, f"{what} has run longer than {limit:.0f} s")
+        return _failed(Outcome.TIMED_OUT, say.TIMED_OUT(submission=what, seconds=limit))
     if queued is not None:
         rival = rival_ahead(queue, submission.prompt_id)
         if rival is not None:
-            reason = f"{what} is withdrawn: another cache keeper's {rival.prompt_id} is ahead with the same keys"
+            reason = say.IS_WITHDRAWN(submission=what, prompt=rival.prompt_id)
             withdrawn = Outcome.WITHDRAWN
             return withdrawn, Decision(
                 Action.WITHDRAW, State.QUEUED, withdrawn.value, reason, prompt_id=submission.prompt_id,
                 closes=withdrawn, look_again_seconds=policy.follow_seconds,
             )  # fmt: skip
         ahead = sum(1 for prompt in queue.prompts if prompt.prompt_id != submission.prompt_id)
-        return None, _look_again(Action.WAIT, State.QUEUED, "queued", f"{what} waits behind {ahead} others", policy)
+        reason = say.QUEUED(submission=what, ahead=ahead)
+        return None, _look_again(Action.WAIT, State.QUEUED, "queued", reason, policy)
     # Success is what the cache shows, even of a run that reports an error: one behind the loader, say. But what was
     # there before a forced run proves nothing about it.
     if stored and not submission.forced:
@@ -184,14 +181,14 @@ def _follow(
             return _failed(Outcome.FAILED, observed.run.detail)
         if stored:
             return Outcome.VERIFIED, None
-        cached = f", {observed.run.cached_nodes} nodes were taken from its cache" if observed.run.cached_nodes else ""
         left = submission.key if submission.key is not None else ", ".join(map(str, cache.missing)) or cache.detail
-        return _failed(Outcome.NOT_STORED, f"the server reports success{cached}, but it is not loaded: {left}")
+        cached = observed.run.cached_nodes
+        reason = say.NOT_STORED_CACHED(nodes=cached, missing=left) if cached else say.NOT_STORED(missing=left)
+        return _failed(Outcome.NOT_STORED, reason)
     if not submission.confirmed and now - submission.posted_at < policy.post_grace_seconds:
-        reason = f"{what} was sent without an answer; it may still arrive"
+        reason = say.UNCONFIRMED(submission=what)
         return None, _look_again(Action.WAIT, State.QUEUED, "post_unconfirmed", reason, policy)
-    reason = f"{what} is neither in the queue nor in the history"
-    return _failed(Outcome.LOST, f"{reason}: {'the server restarted' if observed.earlier_run_gone else 'lost'}")
+    return _failed(Outcome.LOST, (say.RESTARTED if observed.earlier_run_gone else say.LOST)(submission=what))
 
 
 def rival_ahead(queue: Queue, prompt_id: str) -> QueuedPrompt | None:
@@ -240,7 +237,7 @@ def _politeness(queue: Queue, memory: Memory, policy: Policy, now: float) -> str
     if waited >= policy.patience_seconds:
         return None
     left = policy.patience_seconds - waited
-    return f"{len(users)} jobs of users are queued; waiting at most {left:.0f} s more"
+    return say.USERS_FIRST(jobs=len(users), seconds=left)
 
 
 def users_jobs(queue: Queue) -> list[QueuedPrompt]:
@@ -250,13 +247,13 @@ def users_jobs(queue: Queue) -> list[QueuedPrompt]:
 
 def _capacity(room: Room, now: float) -> tuple[str, str] | None:
     if room.server_open:
-        return "one_at_a_time", "another set of this server is being warmed"
+        return "one_at_a_time", say.ONE_AT_A_TIME()
     if room.fleet_open >= room.fleet_cap:
-        return "fleet_cap", f"{room.fleet_open} warm-ups run in the fleet (MAX_CONCURRENT_WARMUPS)"
+        return "fleet_cap", say.FLEET_FULL(warming=room.fleet_open)
     if room.group_cap is not None and room.group_open >= room.group_cap:
-        return "group_cap", f"{room.group_open} warm-ups run in the group (max_concurrent_warmups)"
+        return "group_cap", say.GROUP_FULL(warming=room.group_open)
     if now < room.next_start_at:
-        return "start_gap", "another warm-up has just started (WARMUP_START_GAP_SECONDS)"
+        return "start_gap", say.START_GAP()
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import reason_phrases as say
 from core.errors import WorkflowError
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -167,7 +168,7 @@ def broken_links(graph: Graph) -> list[Finding]:
     kills its worker thread, so nothing is sent before this list is empty.
     """
     found = [
-        Finding("error", node_id, f"input {name!r} is linked to node {target!r}, which does not exist")
+        Finding("error", node_id, say.DANGLING_LINK(input=name, node=target))
         for node_id, node in graph.items()
         for name, target in links(node)
         if target not in graph
@@ -196,7 +197,7 @@ def _circles(graph: Graph) -> list[Finding]:
     while node_id not in seen:
         seen.add(node_id)
         node_id = min(pending[node_id])
-    return [Finding("error", node_id, "is part of a circle of links")]
+    return [Finding("error", node_id, say.CIRCLE())]
 
 
 def subgraph_for(graph: Graph, key: Key) -> Graph:
@@ -276,8 +277,7 @@ def overfull_tags(stored: Iterable[StoredKey], sizes: Mapping[str, int]) -> list
     for each in stored:
         by_tag.setdefault(each.tag, set()).add(each.key)
     return [
-        f"{len(keys)} keys wanted with tag {tag!r}, whose LRU holds {lru_size(tag, sizes)}: they would evict each "
-        "other for ever; use several tags, or raise the size with POST /inspire/cache/settings"
+        say.OVERFULL(count=len(keys), tag=tag, size=lru_size(tag, sizes))
         for tag, keys in sorted(by_tag.items())
         if len(keys) > lru_size(tag, sizes)
     ]
@@ -291,25 +291,19 @@ def lint(graph: Graph, sizes: Mapping[str, int] | None = None) -> list[Finding]:
     owner: dict[Key, str] = {}
     for stored in stored_keys(graph):
         if stored.key in owner:
-            found.append(
-                Finding("warning", stored.node_id, f"stores {stored.key!r}, as node {owner[stored.key]} does too")
-            )
+            found.append(Finding("warning", stored.node_id, say.STORED_TWICE(key=stored.key, node=owner[stored.key])))
         owner.setdefault(stored.key, stored.node_id)
     storing = [(node_id, node) for node_id, node in graph.items() if node["class_type"] in KEY_STORING_CLASSES]
     consumed = {target for node in graph.values() for _, target in links(node)}
     for node_id, node in storing:
         stored_here = _stored_key(node_id, node)
         if stored_here is None:
-            reason = (
-                "mode 'Read Only' stores nothing"
-                if node["inputs"].get("mode") == "Read Only"
-                else "its key is not a constant, so it cannot be watched: give wanted_keys in fleet.toml"
-            )
-            found.append(Finding("warning", node_id, reason))
+            reason = say.READ_ONLY if node["inputs"].get("mode") == "Read Only" else say.NO_CONSTANT_KEY
+            found.append(Finding("warning", node_id, reason()))
         elif _is_dropped(graph, stored_here):
-            found.append(Finding("error", node_id, "the key '*' is reserved: the server drops it silently"))
+            found.append(Finding("error", node_id, say.RESERVED_KEY()))
         if node["class_type"] in (_CHECKPOINT, _DIFFUSION, _TEXT_ENCODER) and node_id not in consumed:
-            found.append(Finding("error", node_id, "no output node depends on this loader, so ComfyUI will not run it"))
+            found.append(Finding("error", node_id, say.NO_OUTPUT_NODE()))
     if not storing:
-        found.append(Finding("warning", "", "stores no backend-cache key: only the run itself can be verified"))
+        found.append(Finding("warning", "", say.NO_KEY()))
     return sorted(found, key=lambda finding: finding.severity != "error")

@@ -147,7 +147,7 @@ class Commands:
             if not self.options.json:
                 sign = "✅" if check else "❌"
                 print(f"{sign} {printable(each.name)}: {self.say.state(check)}, {size_text(check.size_bytes)}")
-                self._print(finding_lines(check.findings))
+                self._print(finding_lines(check.findings, self.say))
         if self.options.json:
             self._json([{**model_as_json(each), **check_as_json(check)} for each, check in results])
         if self.options.name and not found:

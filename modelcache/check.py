@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from core.models import words as say
 from core.models.manifest import FileRecord
 from core.models.names import directory_names
 from core.models.states import ABSENT, Check, Evidence, Fault, Finding, Seen
@@ -152,7 +153,7 @@ def _hashed(found: Reading, record: FileRecord, advance: Callable[[int], None], 
     if not record.agrees(sha256, blob_id):
         finding = Finding(record.path, Fault.WRONG_HASH, f"{sha256 if record.sha256 else blob_id}")
     elif (before.st_mtime_ns, before.st_size) != (status.st_mtime_ns, status.st_size):
-        finding = Finding(record.path, Fault.WRONG_HASH, "it changed while it was read")
+        finding = Finding(record.path, Fault.WRONG_HASH, say.CHANGED())
     return Seen(status.st_size, status.st_mtime_ns, finding)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import CacheKeeperError, ModelBusy
+from core.models import words as say
 from core.models.removal import Candidate, CleanPolicy, Reason, Verdict, plan
 from modelcache.lock import ModelLock, holder_of
 from modelcache.model import Model
@@ -77,7 +78,7 @@ def _remove(model: Model, verdict: Verdict, protected: tuple[Path, ...]) -> Outc
         return Outcome(model, deleted=False, trouble=str(busy), busy=True)
     except (CacheKeeperError, OSError) as error:
         gone = isinstance(error, FileNotFoundError)
-        return Outcome(model, deleted=False, trouble="somebody else removed it" if gone else str(error), busy=gone)
+        return Outcome(model, deleted=False, trouble=say.REMOVED() if gone else str(error), busy=gone)
     first = f"{removed.failed[0][0]}: {removed.failed[0][1]}" if removed.failed else None
     return Outcome(model, deleted=True, freed_bytes=removed.freed_bytes, trouble=first)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.models import words as say
 from core.models.names import matches
 from modelcache.index import Index
 from modelcache.model import Layout, Model, Place, layout_of
@@ -70,7 +71,7 @@ def _read(place: Place, index: Index, listing: Listing, now: float) -> Model | N
     try:
         with reading(place) as found:
             if not found.is_model:
-                listing.skipped.append((place.path, "no sign of a model in it"))
+                listing.skipped.append((place.path, say.NO_MODEL()))
                 return None
             model = found.model()
             index.put(found, model, now)
@@ -87,9 +88,9 @@ def _places(root: CacheRoot, listing: Listing) -> Iterator[Place]:
         return
     for entry in _entries(root, "", listing):
         if entry.is_symlink():
-            listing.skipped.append((entry.path, "a link, which is not followed"))
+            listing.skipped.append((entry.path, say.LINK()))
         elif entry.name.startswith(DELETING):
-            listing.skipped.append((entry.path, "left by an interrupted clean; prune removes it"))
+            listing.skipped.append((entry.path, say.LEFTOVER()))
         elif layout := layout_of(entry):
             yield Place(root, entry.name, layout)
 
@@ -102,7 +103,7 @@ def _weights(root: CacheRoot, folder: str, listing: Listing, depth: int) -> Iter
             if depth < _COMFYUI_DEPTH and not entry.name.startswith("."):
                 yield from _weights(root, path, listing, depth + 1)
         elif entry.is_symlink():
-            listing.skipped.append((entry.path, "a link, which is not followed"))
+            listing.skipped.append((entry.path, say.LINK()))
         elif layout_of(entry) is Layout.FILE:
             yield Place(root, path, Layout.FILE)
 

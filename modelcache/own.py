@@ -11,6 +11,7 @@ import os
 import stat
 from dataclasses import dataclass
 
+from core.models import words as say
 from core.models.manifest import Manifest, from_json
 from core.models.names import OWN_DIRECTORY
 from modelcache.roots import make_directory, open_file
@@ -105,14 +106,14 @@ def _read_manifest(model: int, name: str) -> tuple[Manifest | None, str | None]:
     except FileNotFoundError:
         return None, None
     except OSError as error:
-        return None, f"{name} cannot be read: {error.strerror}"
+        return None, say.NOTE_UNREADABLE(name=name, words=error.strerror)
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(descriptor).st_size > _MAX_BYTES:
-            return None, f"{name} is too large"
+            return None, say.NOTE_TOO_LARGE(name=name)
         try:
             return from_json(json.load(file)), None
         except (ValueError, OSError, RecursionError) as error:
-            return None, f"{name} cannot be used: {error}"
+            return None, say.NOTE_UNUSABLE(name=name, words=error)
 
 
 def _status(model: int, name: str) -> os.stat_result | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from core.models import words as say
 from core.models.manifest import FileRecord, Manifest, hub_tree_from_json
 from core.models.names import OWN_DIRECTORY, is_unfinished, is_weight
 from core.models.states import (
@@ -85,11 +86,11 @@ class Reading:
         else:
             names = [each for each in seen if each == "model_index.json" or each.endswith(".index.json")]
             check = judge_contents(seen, {each: read_document(self.top, self.where[each]) for each in names})
-            extra += [Finding(path, Fault.UNFINISHED, f"{size} bytes") for path, size in self.partial.items()]
+            extra += [Finding(path, Fault.UNFINISHED, say.BYTES(size=size)) for path, size in self.partial.items()]
         findings = (*extra, *check.findings)
         if self.manifest is None and self.own.pulling is not None and not findings:
             # Every file is in place, and the step that says so was not reached.
-            findings = (Finding("manifest.json", Fault.UNFINISHED, "the pull was interrupted; run it again"),)
+            findings = (Finding("manifest.json", Fault.UNFINISHED, say.INTERRUPTED()),)
         if not findings:
             return check
         partial = all(each.fault in (Fault.MISSING, Fault.UNFINISHED) for each in findings)
@@ -168,7 +169,7 @@ def _read_directory(place: Place, top: int, tree: Tree) -> Reading:
     wanted = {each.path for each in own.manifest.files} if own.manifest else None
     for path, target in tree.links.items():
         if wanted is None or path in wanted:
-            found.findings.append(Finding(path, Fault.MISSING, f"a link to {target}, which is not followed"))
+            found.findings.append(Finding(path, Fault.MISSING, say.LINK_TO(target=target)))
     return found
 
 
@@ -181,7 +182,7 @@ def _read_hub(place: Place, top: int, tree: Tree) -> Reading:
     refs = hub_refs(found)
     snapshots = [path for path in tree.directories if re.fullmatch(r"snapshots/[^/]+", path)]
     if not snapshots:
-        found.findings.append(Finding("snapshots/", Fault.MISSING, "nothing has been downloaded"))
+        found.findings.append(Finding("snapshots/", Fault.MISSING, say.NOTHING_DOWNLOADED()))
         return found
     newest = max(snapshots, key=lambda path: tree.directories[path].st_mtime).partition("/")[2]
     revision, commit = ("main", refs["main"]) if "main" in refs else next(iter(refs.items()), (newest, newest))
@@ -197,7 +198,7 @@ def _read_hub(place: Place, top: int, tree: Tree) -> Reading:
             if blob is not None and blob in tree.files:
                 found.where[path[len(prefix) :]] = blob
             else:
-                found.findings.append(Finding(path[len(prefix) :], Fault.MISSING, f"its link leads to {target}"))
+                found.findings.append(Finding(path[len(prefix) :], Fault.MISSING, say.LINK_LEADS(target=target)))
     found.manifest = _hub_manifest(found, place, revision, commit)
     return found
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from core.errors import ModelBusy, ModelError
+from core.models import words as say
 from modelcache.inuse import open_elsewhere, users
 from modelcache.lock import LOCKS, file_holder
 from modelcache.model import Layout, Place
@@ -39,17 +40,17 @@ def why_in_use(found: Reading) -> str | None:
     """Return why a model must not be touched now, None when nobody uses it. Its own lock is the caller's matter."""
     for lock in _foreign_locks(found):
         if holder := file_holder(*lock):
-            return f"being downloaded: {holder}"
+            return say.DOWNLOADED(who=holder)
     mounts = mounts_beneath(found.place.root.path / found.place.name)
     if mounts:
-        return f"something is mounted at {mounts[0]}"
+        return say.MOUNTED_AT(path=mounts[0])
     path, all_asked = open_elsewhere(found.top, found.tree.files)
     if path is None and all_asked:
         return None
     by = users([(status.st_dev, status.st_ino) for status in found.tree.files.values()])
     if path is None and not by:
         return None
-    return f"{path or 'a file'} is open in {', '.join(by[:3]) or 'a process of another user'}"
+    return say.OPEN_IN(path=path or "a file", who=", ".join(by[:3]) or "a process of another user")
 
 
 def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
@@ -59,9 +60,9 @@ def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
     """
     with reading(place) as found:
         if found.own.pinned:
-            raise ModelBusy(f"{place.name} has been pinned")
+            raise ModelBusy(say.PINNED(name=place.name))
         if still_wanted is not None and found.model().last_used > still_wanted + 1:
-            raise ModelBusy(f"{place.name} has been used meanwhile")
+            raise ModelBusy(say.USED(name=place.name))
         if reason := why_in_use(found):
             raise ModelBusy(f"{place.name}: {reason}")
         root = open_root(place.root)
@@ -186,7 +187,7 @@ def _move_and_remove(root: int, place: Place, found: Reading) -> Removed:
     opened, _ = open_elsewhere(found.top, found.tree.files)
     if opened is not None:
         os.rename(name, place.name, src_dir_fd=root, dst_dir_fd=root)
-        raise ModelBusy(f"{place.name}: {opened} has just been opened")
+        raise ModelBusy(say.OPENED(name=place.name, who=opened))
     os.fsync(root)
     remove_tree(root, name, removed)
     return removed

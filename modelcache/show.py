@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from core.models.removal import Reason
-from core.models.states import Check, Evidence, Finding, State
+from core.models.states import Check, Evidence, Finding
 from core.models.units import ago_text, size_text
+from core.models.words import STATE_WORDS, finding_text, in_chinese
 from core.printable import printable
 from modelcache.clean import CleanPlan, Outcome
 from modelcache.listing import Listing
@@ -16,12 +17,6 @@ from modelcache.prune import Pruned, Waste
 from modelcache.pull import Pulled
 from modelcache.transfer import Transferred
 
-_STATES = {
-    State.COMPLETE: ("complete", "完整"),
-    State.PARTIAL: ("partial", "不完整"),
-    State.CORRUPT: ("corrupt", "已损坏"),
-    State.ABSENT: ("absent", "不存在"),
-}
 _EVIDENCE = {
     Evidence.HASH: ("by hash", "哈希一致"),
     Evidence.SIZE: ("by size", "大小一致"),
@@ -50,8 +45,15 @@ class Words:
         return (english, chinese)[self._index]
 
     def state(self, check: Check) -> str:
-        text = _STATES[check.state][self._index]
+        text = STATE_WORDS[check.state.value][self._index]
         return f"{text} ({_EVIDENCE[check.evidence][self._index]})" if check.evidence else text
+
+    def finding(self, finding: Finding) -> str:
+        return finding_text(finding.fault.value, finding.detail, chinese=bool(self._index))
+
+    def told(self, detail: str) -> str:
+        """Return what the model cache says of a model or a path, in the language of the terminal."""
+        return in_chinese(detail) if self._index else detail
 
     def reason(self, reason: Reason) -> str:
         return _REASONS[reason][self._index]
@@ -79,7 +81,9 @@ def list_lines(listing: Listing, shown: list[Model], say: Words, now: float) -> 
     )
     for path, (free, total) in listing.disks.items():
         lines.append(f"{printable(str(path))}: {say('free', '剩余')} {size_text(free)} / {size_text(total)}")
-    lines += [f"{say('passed over', '已略过')}: {printable(path)}: {reason}" for path, reason in listing.skipped]
+    lines += [
+        f"{say('passed over', '已略过')}: {printable(path)}: {say.told(reason)}" for path, reason in listing.skipped
+    ]
     return lines
 
 
@@ -97,16 +101,13 @@ def info_lines(model: Model, say: Words, now: float) -> list[str]:
     ]
     if model.partial_bytes:
         lines.append(f"  {say('partial downloads', '未完成的下载')}: {size_text(model.partial_bytes)}")
-    return lines + finding_lines(check.findings)
+    return lines + finding_lines(check.findings, say)
 
 
-def finding_lines(findings: Iterable[Finding], shown: int = 20) -> list[str]:
+def finding_lines(findings: Iterable[Finding], say: Words, shown: int = 20) -> list[str]:
     """Return what is wrong, one line a file, and how many lines were left out."""
     findings = list(findings)
-    lines = [
-        f"    {printable(each.path)}: {each.fault.value}" + (f", {printable(each.detail)}" if each.detail else "")
-        for each in findings[:shown]
-    ]
+    lines = [f"    {printable(each.path)}: {printable(say.finding(each))}" for each in findings[:shown]]
     return lines + ([f"    … {len(findings) - shown}"] if len(findings) > shown else [])
 
 
@@ -117,7 +118,7 @@ def plan_lines(planned: CleanPlan, say: Words, now: float) -> list[str]:
         verb = say("delete", "删除") if verdict.deletes else say("keep", "保留")
         why = say.reason(verdict.reason)
         if verdict.candidate.in_use:
-            why = f"{why}: {printable(verdict.candidate.in_use)}"
+            why = f"{why}: {printable(say.told(verdict.candidate.in_use))}"
         lines.append(
             f"  {verb}  {printable(model.name)}  {size_text(model.usage.disk_bytes)}  "
             f"{ago_text(now - model.last_used)}  {why}"
@@ -136,9 +137,8 @@ def outcome_lines(outcomes: Iterable[Outcome], say: Words) -> list[str]:
             freed = size_text(each.freed_bytes)
             lines.append(f"  {say('deleted', '已删除')}  {printable(each.model.name)}  {say('freed', '释放')} {freed}")
         if each.trouble:
-            lines.append(
-                f"  {say('skipped', '已跳过') if each.busy else say('failed', '失败')}  {printable(each.trouble)}"
-            )
+            stays = say("skipped", "已跳过") if each.busy else say("failed", "失败")
+            lines.append(f"  {stays}  {printable(say.told(each.trouble))}")
     freed = size_text(sum(each.freed_bytes for each in outcomes))
     gone = sum(each.deleted for each in outcomes)
     return [*lines, say(f"deleted: {gone}, freed {freed}", f"已删除 {gone} 个模型，释放 {freed}")]
@@ -154,7 +154,7 @@ def waste_lines(found: Iterable[Waste], say: Words) -> list[str]:
             parts.append(say(f"partial files: {len(each.partial)}", f"未完成的文件: {len(each.partial)}"))
         if each.superseded:
             parts.append(say(f"superseded files: {len(each.superseded)}", f"旧版本文件: {len(each.superseded)}"))
-        kept = f"  {say('kept', '保留')}: {printable(each.kept)}" if each.kept else ""
+        kept = f"  {say('kept', '保留')}: {printable(say.told(each.kept))}" if each.kept else ""
         lines.append(f"  {printable(each.name)}  {', '.join(parts)}  {size_text(each.freeable_bytes)}{kept}")
     going = [each for each in found if each.kept is None]
     freed = size_text(sum(each.freeable_bytes for each in going))
@@ -164,7 +164,7 @@ def waste_lines(found: Iterable[Waste], say: Words) -> list[str]:
 def pruned_lines(results: Iterable[Pruned], say: Words) -> list[str]:
     results = list(results)
     lines = [
-        f"  {say('skipped', '已跳过') if each.busy else say('failed', '失败')}  {printable(each.trouble)}"
+        f"  {say('skipped', '已跳过') if each.busy else say('failed', '失败')}  {printable(say.told(each.trouble))}"
         for each in results
         if each.trouble
     ]

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.models import words as say
 from modelcache.roots import OPEN_DIRECTORY
 
 MAX_DEPTH = 40
@@ -97,9 +98,9 @@ def _read_directory(tree: Tree, prefix: str, descriptor: int, device: int) -> li
                 elif not stat.S_ISDIR(status.st_mode):
                     tree.files[path] = status
                 elif status.st_dev != device:
-                    tree.troubles.append((path, "another file system is mounted there"))
+                    tree.troubles.append((path, say.MOUNTED()))
                 elif path.count("/") >= MAX_DEPTH:
-                    tree.troubles.append((path, "too deep"))
+                    tree.troubles.append((path, say.TOO_DEEP()))
                 else:
                     child = os.open(each.name, OPEN_DIRECTORY, dir_fd=descriptor)
                     tree.directories[path] = status

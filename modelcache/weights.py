@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from core.models import words as say
 from core.models.formats import (
     HEAD_BYTES,
     TAIL_BYTES,
@@ -65,15 +66,15 @@ def _inspect(descriptor: int, path: str) -> Finding | None:
     if path.lower().endswith((".safetensors", ".sft")):
         wanted = safetensors_size_bytes(os.pread(descriptor, safetensors_header_bytes(head), 8))
         if size != wanted:
-            what = "truncated" if size < wanted else "too long"
-            return Finding(path, Fault.WRONG_SIZE, f"{what}: {size} of {wanted} bytes")
+            what = say.TRUNCATED if size < wanted else say.TOO_LONG
+            return Finding(path, Fault.WRONG_SIZE, what(size=size, wanted=wanted))
     else:
         judge_tail(head, os.pread(descriptor, TAIL_BYTES, max(size - TAIL_BYTES, 0)))
     if size >= _SAMPLED_FROM_BYTES:
         offsets = [(size - _PAGE) * each // _SAMPLES for each in range(_SAMPLES + 1)]
         zeros = zeros_from([(offset, not any(os.pread(descriptor, _PAGE, offset))) for offset in offsets])
         if zeros is not None:
-            return Finding(path, Fault.MALFORMED, f"zeros from about byte {zeros} to its end")
+            return Finding(path, Fault.MALFORMED, say.ZEROS_FROM(offset=zeros))
     return None
 
 

@@ -11,11 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from config import Settings
+from config import Settings, prefers_chinese
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
 from core.errors import BadRequest, StoreError
 from core.printable import printable
+from core.reason_phrases import in_chinese
+from core.reason_words import reason_text
 from operations.auditing import Auditor, open_audit_log
 from operations.callers import command_caller
 from operations.remote import RemoteOperations
@@ -143,8 +145,9 @@ def _line(record: Mapping[str, Any]) -> str:
     if record["duration_seconds"] is not None:
         parts.append(f"{record['duration_seconds']:.2f} s")
     parts += [f"{name}={value}" for name, value in record["effect"].items()]
+    error = reason_text(in_chinese(record["error"]), chinese=True) if prefers_chinese() else record["error"]
     # Names and errors come from outside, and a terminal obeys what is written to it.
-    return printable("  ".join(part for part in [*parts, record["error"]] if part))
+    return printable("  ".join(part for part in [*parts, error] if part))
 
 
 def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out: TextIO) -> int:

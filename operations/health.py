@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from core import cleaning_phrases as say
 from core.listing import Availability, Backend
 
 FRESH_SECONDS = 10.0
 PATIENCE_SECONDS = 6.0
-_NO_ANSWER = Availability(False, error="no answer within 6 s")
+_NO_ANSWER = Availability(False, error=say.NO_ANSWER(seconds=6))
 
 
 class HealthBoard:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
 from core.printable import printable
+from core.reason_phrases import CANCELLED
 from core.tasks import Json, Runner, Task
 from operations.ending import Ending
 from store.task_claims import TaskClaims
@@ -167,7 +168,7 @@ class Context:
         if asked is None:
             raise TaskInterrupted("another worker has taken the task over")
         if asked:
-            raise TaskCancelled("the task was cancelled")
+            raise TaskCancelled(CANCELLED())
 
 
 class Heartbeat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from config import Settings
+from core import reason_phrases as say
 from core.errors import TaskError
 from core.models.removal import CleanPolicy
 from core.printable import printable
@@ -35,7 +36,7 @@ def verified(settings: Settings, name: str, *, full: bool, ctx: TaskContext, now
     """Check the models that ``name`` means (all without one); raises TaskError when there is none."""
     models = find(_read(settings, now).models, name or None)
     if name and not models:
-        raise TaskError(f"no model matches {name!r}")
+        raise TaskError(say.NO_MODEL(model=name))
     rows = []
     for number, each in enumerate(models):
 
@@ -55,9 +56,9 @@ def removed(settings: Settings, name: str, now: float) -> dict[str, Any]:
     models = [each for each in _read(settings, now).models if name in (printable(each.name), printable(each.key))]
     models = [each for each in models if not each.place.root.read_only]
     if not models:
-        raise TaskError(f"there is no model {name!r} in the directories of MODEL_CACHE_DIRS")
+        raise TaskError(say.NO_SUCH_MODEL(model=name))
     if len(models) > 1:
-        raise TaskError(f"{name!r} is there more than once: {', '.join(printable(each.key) for each in models)}")
+        raise TaskError(say.SEVERAL_MODELS(model=name, names=", ".join(printable(each.key) for each in models)))
     planned = plan_clean(models, CleanPolicy(None, None), now)
     if not planned.doomed:
         verdict = planned.verdicts[0][1]

@@ -8,7 +8,9 @@ from typing import Any, Protocol, TextIO
 
 from cleaner.show import size_text
 from core.printable import printable
+from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
+from core.state_words import STATE_WORDS
 
 
 class Say:
@@ -23,6 +25,14 @@ class Say:
     def reason(self, name: str) -> str:
         """Return why an entry went or stayed, in words."""
         return reason_text(name, chinese=self._chinese)
+
+    def told(self, reason: str) -> str:
+        """Return what the checker says of a set or a warm-up, or why a task failed, in the language of the line."""
+        return self.reason(in_chinese(reason)) if self._chinese else reason
+
+    def state(self, state: str) -> str:
+        """Return a warm-up set's state by its stable name, or its Chinese word."""
+        return self(state, STATE_WORDS.get(state, (state, state))[1])
 
 
 STATES = {
@@ -42,7 +52,7 @@ def stats_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         (say("target", "目标"), say("type", "类型"), say("entries", "条目"), say("files", "文件"), say("size", "大小"),
          say("indexed", "索引时间"), say("problem", "问题")),
         [(row["target"], row["type"], f"{row['entries']:,}", f"{row['files']:,}", size_text(row["size"]),
-          _when(row["indexed_at"], say), row["error"]) for row in found["backends"]],
+          _when(row["indexed_at"], say), say.reason(row["error"])) for row in found["backends"]],
         out, right=(2, 3, 4),
     )  # fmt: skip
     if any(row["indexed_at"] is None for row in found["backends"]):
@@ -68,7 +78,7 @@ def backend_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print each backend with its availability."""
     _table(
         (say("target", "目标"), say("type", "类型"), say("available", "可用"), say("problem", "问题")),
-        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), row["error"])
+        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), say.reason(row["error"]))
          for row in found["backends"]],
         out,
     )  # fmt: skip
@@ -80,7 +90,7 @@ def tasks_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         ("id", say("task", "任务"), say("state", "状态"), say("progress", "进度"), say("user", "用户"),
          say("created", "创建时间"), say("attempts", "次数"), say("problem", "问题")),
         [(row["id"], row["name"], state_text(row["state"], say), _percent(row["progress"]["percent"]), row["user"],
-          _when(row["created_at"], say), f"{row['attempts']}/{row['max_attempts']}", row["error"])
+          _when(row["created_at"], say), f"{row['attempts']}/{row['max_attempts']}", say.told(row["error"]))
          for row in found["items"]],
         out,
     )  # fmt: skip
@@ -110,7 +120,7 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print one task as it stands, and what it did to each target."""
     out.write(f"{say('task', '任务')} {found['id']}: {found['name']}, {state_text(found['state'], say)}\n")
     if found["error"]:
-        out.write(f"  {say('error', '错误')}: {printable(found['error'])}\n")
+        out.write(f"  {say('error', '错误')}: {printable(say.told(found['error']))}\n")
     result = found["result"]
     if not isinstance(result, dict):
         return
@@ -120,18 +130,18 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         going = say("would free", "将释放") if result["dry_run"] else say("freed", "已释放")
         out.write(f"{going}: {size_text(result['freed_bytes'])}\n")
     for row in result.get("sets", ()):
-        out.write(f"  {row['server']} {row['set']}: {row['state']} ({printable(row['reason'])})\n")
+        out.write(f"  {row['server']} {row['set']}: {say.state(row['state'])} ({printable(say.told(row['reason']))})\n")
     for target, report in result.get("targets", {}).items():
         counts = ", ".join(f"{report[name]:,} {say(*words)}" for name, words in _WALKED.items())
         out.write(f"  {target}: {counts}; {report['duration_seconds']:.2f} {say('s', '秒')}\n")
     for target, why in result.get("errors", {}).items():
-        out.write(f"  {target}: {printable(why)}\n")
+        out.write(f"  {target}: {printable(say.reason(why))}\n")
 
 
 def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
     out.write(f"  {effect['target']}: ")
     if problem := effect["refused"] or effect["busy"]:
-        out.write(f"{say('refused', '已拒绝')}: {printable(problem)}\n")
+        out.write(f"{say('refused', '已拒绝')}: {printable(say.reason(problem))}\n")
         return
     going = say("would delete", "将删除") if effect["dry_run"] else say("deleted", "已删除")
     out.write(
@@ -144,9 +154,9 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
         if trouble["total"]:
             out.write(f"    {title}: {trouble['total']:,}\n")
         for each in list(trouble["first"])[:5]:
-            out.write(f"      {printable(each['path'])}: {printable(each['reason'])}\n")
+            out.write(f"      {printable(each['path'])}: {printable(say.reason(each['reason']))}\n")
     for warning in effect["warnings"]:
-        out.write(f"    {say('warning', '警告')}: {printable(warning)}\n")
+        out.write(f"    {say('warning', '警告')}: {printable(say.reason(warning))}\n")
 
 
 def state_text(state: str, say: Say) -> str:

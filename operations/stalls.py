@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 
+from core.reason_phrases import NO_SIGN_OF_LIFE
 from core.tasks import Json, Runner, Task, TaskContext
 
 LONGEST_PAUSE_SECONDS = 30.0
@@ -54,11 +55,11 @@ class StallWatch:
                 self._end(signs)
 
     def _end(self, signs: _Signs) -> None:
-        task, why = signs.task, f"gave no sign of life for {self._stall_seconds:g} s (TASK_STALL_SECONDS)"
+        task, why = signs.task, NO_SIGN_OF_LIFE(seconds=self._stall_seconds)
         frame = sys._current_frames().get(signs.thread)
         place = "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "?"
-        log.error("Ended with its worker id=%s name=%s: it %s; it stood here:\n%s", task.id, task.name, why, place)
-        note = threading.Thread(target=signs.progress, args=(None, "stalled", f"it {why}"), daemon=True)
+        log.error("Ended with its worker id=%s name=%s: %s; it stood here:\n%s", task.id, task.name, why, place)
+        note = threading.Thread(target=signs.progress, args=(None, "stalled", why), daemon=True)
         note.start()
         note.join(NOTE_SECONDS)
         # Not by an exception: a thread that hangs in the system never sees one.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from core import reason_phrases as say
 from core.errors import TaskError
 from core.fleet import Server
 from core.model import State, Wish
@@ -14,6 +15,7 @@ from store.journal import Journal
 
 TAKEN_WITHIN_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+_TOLD = 5
 _UNDER_WAY = frozenset({State.NEEDS_SUBMISSION, State.QUEUED, State.WARMING, State.AUTO_EXECUTING, State.BUSY})
 _HOPELESS_RULES = frozenset({"no_workflow"})
 
@@ -33,7 +35,7 @@ def warm(
         if set_name in ("", each.name)
     }
     if not wanted:
-        raise TaskError(f"none of the servers has a warm-up set {set_name!r}")
+        raise TaskError(say.NO_SUCH_SET(wanted=set_name))
     numbers = journal.wish([Wish(name, set_name, force, time.time()) for name in dict.fromkeys(n for n, _ in wanted)])
     try:
         _until_carried_out(journal, set(numbers), ctx)
@@ -44,9 +46,13 @@ def warm(
     rows = _until_settled(journal, wanted, ctx)
     cold = [row for row in rows if row["state"] != State.LOADED]
     if cold:
-        told = "; ".join(f"{row['server']} {row['set']}: {row['state']} ({row['reason']})" for row in cold[:5])
-        more = f"; and {len(cold) - 5} more" if len(cold) > 5 else ""
-        raise TaskError(f"{len(cold)} of {len(rows)} not loaded: {told}{more}")
+        told = [
+            say.SET_STANDS(server=row["server"], set=row["set"], state=row["state"], reason=row["reason"]) + ")"
+            for row in cold[:_TOLD]
+        ]
+        if len(cold) > _TOLD:
+            told.append(say.AND_MORE(more=len(cold) - _TOLD))
+        raise TaskError(say.COLD_SETS(cold=len(cold), sets=len(rows), reason=say.also(*told)))
     return {"loaded": len(rows), "sets": rows}
 
 
@@ -74,7 +80,7 @@ def _until_settled(journal: Journal, wanted: dict[tuple[str, str], float], ctx: 
         states = journal.states()
         rows = []
         for server, set_name in wanted:
-            state, rule, reason, since = states.get((server, set_name), (State.UNKNOWN, "", "never polled", 0.0))
+            state, rule, reason, since = states.get((server, set_name), (State.UNKNOWN, "", say.NEVER_POLLED(), 0.0))
             rows.append({
                 "server": server, "set": set_name, "state": state.value, "rule": rule, "reason": reason,
                 "since": since,

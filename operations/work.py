@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import config
+from core import reason_phrases as say
 from core.access import caller_at_work
 from core.effects import Effect
 from core.errors import BackendError, CacheKeeperError, TaskCancelled, TaskError
@@ -86,7 +87,7 @@ def warmup(ctx: TaskContext, *, servers: Sequence[str], set_name: str, force: bo
         wanted = set(servers)
         found = [server for server in desk.settings.servers if not wanted or server.name in wanted]
         if missing := wanted - {server.name for server in found}:
-            raise TaskError(f"no longer configured: {', '.join(sorted(missing)[:5])}")
+            raise TaskError(say.SERVERS_GONE(names=", ".join(sorted(missing)[:5])))
         caller = caller_at_work(ctx.task.caller)
         parameters = {"set": set_name, "force": force}
         with desk.auditor.operation(
@@ -149,7 +150,7 @@ class _Desk:
         if target:
             found = [each for each in self.backends if each.name == target]
             if not found:
-                raise TaskError(f"the target {target!r} is no longer configured")
+                raise TaskError(say.TARGET_GONE(target=target))
             return [each for each in found if family in (ALL, each.family)]
         if family == ALL:
             return [each for each in self.backends if each.family is not Family.MODEL]

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from core import cleaning_phrases as say
 from core.entries import OLDEST_CREDIBLE_TIME
 from core.errors import BackendError
 from core.secret import Secret
@@ -104,7 +105,7 @@ class MongoCache:
             import pymongo
             from pymongo.errors import PyMongoError
         except ImportError:
-            raise BackendError("the client of MongoDB is not installed: make setup-servers") from None
+            raise BackendError(say.NO_CLIENT(server="MongoDB")) from None
         given = self._url.reveal()
         wished: dict[str, Any] = {
             # Dates that Python cannot hold come as a type of their own instead of ending the whole batch.
@@ -117,7 +118,7 @@ class MongoCache:
         except (PyMongoError, OSError, ValueError, TypeError) as error:
             # A driver's text can be pages long: the state of the whole topology comes after the reason.
             text = " ".join(str(error).split())[:300].partition(", Timeout:")[0]
-            raise BackendError(f"MongoDB at {self.address}: {self._url.masked_in(text)}") from None
+            raise BackendError(say.MONGODB(address=self.address, words=self._url.masked_in(text))) from None
 
 
 def seconds_of(value: object) -> float | None:

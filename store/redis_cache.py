@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from core import cleaning_phrases as say
 from core.errors import BackendError
 from core.secret import Secret
 
@@ -48,7 +49,7 @@ class RedisCache:
 
     def __init__(self, url: Secret, prefix: str) -> None:
         if not prefix:
-            raise BackendError("REDIS_CACHE_PREFIX is empty: every key of the server would be meant")
+            raise BackendError(say.NO_PREFIX())
         self._url = url
         self._prefix = prefix.encode()
 
@@ -100,7 +101,7 @@ class RedisCache:
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ImportError:
-            raise BackendError("the client of Redis is not installed: make setup-servers") from None
+            raise BackendError(say.NO_CLIENT(server="Redis")) from None
         try:
             with redis.Redis.from_url(
                 self._url.reveal(), socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=answer_seconds,
@@ -108,7 +109,7 @@ class RedisCache:
             ) as client:  # fmt: skip
                 yield client
         except (redis.RedisError, OSError, ValueError) as error:
-            raise BackendError(f"Redis at {self.address}: {self._url.masked_in(_text(error))}") from None
+            raise BackendError(say.REDIS(address=self.address, words=self._url.masked_in(_text(error)))) from None
 
 
 def glob_escaped(prefix: bytes) -> bytes:

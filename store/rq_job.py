@@ -11,6 +11,7 @@ from rq.exceptions import AbandonedJobError
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 
+from core.reason_phrases import WORKER_DIED
 from store.rq_records import Keys, order_of, task_of
 
 MAX_ERROR_CHARACTERS = 2000
@@ -63,4 +64,4 @@ def note(job: Job, error: str) -> None:
 def note_death(job: Job, kind: type[BaseException], *_: object) -> None:
     """Called by RQ for each exception; the one that we want to hear of is that a job's worker died."""
     if issubclass(kind, AbandonedJobError):
-        note(job, f"its worker {job.worker_name} died")
+        note(job, WORKER_DIED(worker=job.worker_name))

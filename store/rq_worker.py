@@ -29,6 +29,7 @@ from rq.utils import now
 from rq.worker import Worker
 
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
+from core.reason_phrases import NO_MEMORY, PROCESS_DIED, also
 from core.secret import Secret
 from core.tasks import RETRY_SECONDS, Runner, Task, retry_delay_seconds
 from store.processes import this_process
@@ -177,7 +178,7 @@ class TaskWorker(Worker):
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: object) -> None:  # noqa: ARG002
         number = os.WTERMSIG(ret_val) if os.WIFSIGNALED(ret_val) else 0
         how = f"signal {number}" if number else f"exit code {os.WEXITSTATUS(ret_val)}"
-        note(job, f"its process died by {how}" + ("; for want of memory?" if number == signal.SIGKILL else ""))
+        note(job, also(PROCESS_DIED(how=how), NO_MEMORY() if number == signal.SIGKILL else ""))
         log.warning("task killed id=%s how=%r", job.id, how)
 
     def execute_job(self, job: Job, queue: Queue) -> None:

@@ -243,7 +243,7 @@ class TaskClaims:
         with self._file.transaction() as connection:
             # Asked again under the lock: a worker may have renewed its lease meanwhile.
             connection.executemany("DELETE FROM workers WHERE name=?", [(name,) for name in self._dead()])
-            # run_at stays: the task keeps its place in its line.
+            # run_at stays: the task keeps its place in its line. The error is core.reason_phrases.WORKER_DIED.
             taken = connection.execute(
                 "UPDATE jobs SET state=CASE WHEN cancel_asked THEN 'cancelled' WHEN attempts >= max_attempts "
                 "THEN 'failed' ELSE 'queued' END, ended_at=iif(cancel_asked OR attempts >= max_attempts, ?, NULL), "

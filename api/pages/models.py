@@ -12,6 +12,7 @@ from api.pages.caches import TaskId, followed
 from api.pages.site import Site, Visit
 from api.ports import Operations
 from api.texts import TEXTS
+from core.models.words import finding_text, in_chinese
 
 
 def model_pages(operations: Operations, site: Site) -> APIRouter:
@@ -24,6 +25,7 @@ def model_pages(operations: Operations, site: Site) -> APIRouter:
         def values() -> Mapping[str, Any]:
             found, looked_at = operations.models()
             found = found or {}
+            chinese = visit.language == "zh"
             return {
                 **followed(operations, visit, task),
                 "models": sorted(found.get("models", ()), key=lambda model: -model["disk_bytes"]),
@@ -31,6 +33,8 @@ def model_pages(operations: Operations, site: Site) -> APIRouter:
                 "disk_bytes": found.get("disk_bytes", 0),
                 "skipped": found.get("skipped", ()),
                 "looked_at": looked_at,
+                "wrong": lambda finding: finding_text(finding["fault"], finding["detail"], chinese=chinese),
+                "passed_over": in_chinese if chinese else str,
             }
 
         return site.answer(visit, "models.html", TEXTS[visit.language]["models_title"], values, action="models.list")

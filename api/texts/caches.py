@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from core.models.words import STATE_WORDS
+
 TEXTS: dict[str, tuple[str, str]] = {
     "caches_title": ("Caches", "缓存"),
     "indexed": ("counted", "统计于"),
@@ -112,6 +114,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Remove {name} from the disk, {size}? It has to be downloaded again to be used.",
         "从磁盘移除 {name}（{size}）？再次使用需重新下载。",
     ),
+    **{f"model_{state}": words for state, words in STATE_WORDS.items()},
     "pinned": ("pinned", "已固定"),
     "read_only": ("read-only", "只读"),
     "no_models": ("No model was found.", "未找到模型。"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from core.state_words import EVENT_WORDS, STATE_WORDS
+
 TEXTS: dict[str, tuple[str, str]] = {
     "fleet_title": ("ComfyUI fleet", "ComfyUI 集群"),
     "fleet_of": ("{count} servers", "{count} 台服务器"),
@@ -79,16 +81,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sort_-queue": ("Longest queue", "队列最长优先"),
     "sort_warmed": ("Warmed longest ago", "最久未预热优先"),
     "sort_-warmed": ("Warmed last", "最近预热优先"),
-    "loaded": ("loaded", "缓存已加载"),
-    "queued": ("queued", "排队中"),
-    "warming": ("warming", "预热中"),
-    "auto_executing": ("executing by itself", "后台执行中"),
-    "needs_submission": ("needs submission", "缓存未加载"),
-    "busy": ("busy", "繁忙"),
-    "unreachable": ("unreachable", "无法连接"),
-    "failed": ("failed", "失败"),
-    "paused": ("paused", "已暂停"),
-    "unknown": ("unknown", "未知"),
+    **STATE_WORDS,
     "no_such_server": ("There is no such server.", "没有这台服务器。"),
     "back_to_fleet": ("Back to the fleet", "返回集群"),
     "check_server": ("Check now", "立即检测"),
@@ -144,15 +137,5 @@ TEXTS: dict[str, tuple[str, str]] = {
     "outcome_timed_out": ("timed out", "超时"),
     "outcome_lost": ("lost", "丢失"),
     "outcome_withdrawn": ("withdrawn", "已撤回"),
-    "event_state": ("State", "状态变化"),
-    "event_restart": ("The server restarted", "服务器已重启"),
-    "event_eviction": ("Keys were evicted", "缓存键被淘汰"),
-    "event_submitted": ("Submitted", "已提交"),
-    "event_verified": ("Verified in the cache", "已在缓存中验证"),
-    "event_not_stored": ("Ran, but nothing was stored", "已运行但未存入"),
-    "event_failed": ("Warm-up failed", "预热失败"),
-    "event_rejected": ("The server refused it", "服务器拒绝"),
-    "event_timed_out": ("Ran too long", "运行超时"),
-    "event_lost": ("Lost by the server", "服务器丢失任务"),
-    "event_withdrawn": ("Withdrawn", "已撤回"),
+    **{f"event_{kind}": words for kind, words in EVENT_WORDS.items()},
 }

@@ -11,6 +11,8 @@ import json
 from math import prod
 from typing import Any
 
+from core.models import words as say
+
 MAX_HEADER_BYTES = 100_000_000
 HEAD_BYTES = 512
 TAIL_BYTES = 65_558
@@ -31,10 +33,10 @@ class Malformed(ValueError):
 def safetensors_header_bytes(first: bytes) -> int:
     """Given the first 8 bytes, return the length of the JSON that follows; raises Malformed."""
     if len(first) < 8:
-        raise Malformed("shorter than a safetensors header")
+        raise Malformed(say.SHORT_HEADER())
     length = int.from_bytes(first[:8], "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
-        raise Malformed("no safetensors header: its length is impossible")
+        raise Malformed(say.NO_HEADER())
     return length
 
 
@@ -44,11 +46,11 @@ def safetensors_size_bytes(header: bytes) -> int:
         tensors: Any = json.loads(header)
         spans = sorted(_span(name, each) for name, each in tensors.items() if name != "__metadata__")
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
-        raise Malformed(f"the safetensors header cannot be read: {str(error)[:120]}") from None
+        raise Malformed(say.BAD_HEADER(words=str(error)[:120])) from None
     end = 0
     for start, stop in spans:
         if start != end:
-            raise Malformed("the safetensors header leaves a hole between its tensors")
+            raise Malformed(say.HOLE())
         end = stop
     return 8 + len(header) + end
 
@@ -64,21 +66,21 @@ def _span(name: str, tensor: dict[str, Any]) -> tuple[int, int]:
 def judge_head(path: str, head: bytes, size: int) -> None:
     """Given the first HEAD_BYTES of a weight file and its size, raise Malformed when it cannot be one."""
     if size == 0:
-        raise Malformed("empty")
+        raise Malformed(say.EMPTY())
     if head.startswith(_POINTER):
-        raise Malformed("a Git LFS pointer, not the weights")
+        raise Malformed(say.POINTER())
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
-        raise Malformed("a web page, not the weights")
+        raise Malformed(say.WEB_PAGE())
     if not any(head):
-        raise Malformed("zeros where its header should be")
+        raise Malformed(say.ZERO_HEADER())
     if path.lower().endswith(".gguf") and not head.startswith(b"GGUF"):
-        raise Malformed("no GGUF header")
+        raise Malformed(say.NO_GGUF_HEADER())
 
 
 def judge_tail(head: bytes, tail: bytes) -> None:
     """Given the beginning and the last TAIL_BYTES of a ``torch.save`` zip, raise Malformed when its end is missing."""
     if head.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in tail:
-        raise Malformed("the end of its zip archive is missing")
+        raise Malformed(say.NO_ZIP_END())
 
 
 def zeros_from(samples: list[tuple[int, bool]]) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from core.models import words as say
 from core.models.manifest import FileRecord, Manifest
 from core.models.names import is_unfinished, is_weight, parent
 
@@ -88,9 +89,9 @@ def judge_manifest(manifest: Manifest, seen: Mapping[str, Seen], *, hashed: bool
     for record in manifest.files:
         found = seen.get(record.path)
         if found is None:
-            findings.append(Finding(record.path, Fault.MISSING, f"{record.size} bytes"))
+            findings.append(Finding(record.path, Fault.MISSING, say.BYTES(size=record.size)))
         elif found.size != record.size:
-            findings.append(Finding(record.path, Fault.WRONG_SIZE, f"{found.size} of {record.size} bytes"))
+            findings.append(Finding(record.path, Fault.WRONG_SIZE, say.BYTES_OF(size=found.size, wanted=record.size)))
         elif found.finding is not None:
             findings.append(found.finding)
         elif not hashed and not is_stamped(record, found):
@@ -112,13 +113,13 @@ def judge_contents(seen: Mapping[str, Seen], documents: Mapping[str, Any]) -> Ch
     findings += [Finding(path, Fault.UNFINISHED) for path in seen if is_unfinished(path)]
     for path, document in documents.items():
         if document is None:
-            findings.append(Finding(path, Fault.MALFORMED, "not JSON"))
+            findings.append(Finding(path, Fault.MALFORMED, say.NOT_JSON()))
         elif path == "model_index.json":
             findings += _missing_components(document, seen)
         elif path.endswith(".index.json"):
             findings += _missing_shards(path, document, seen)
     if not any(is_weight(path) for path in seen):
-        findings.append(Finding("*.safetensors", Fault.MISSING, "no weights"))
+        findings.append(Finding("*.safetensors", Fault.MISSING, say.NO_WEIGHTS()))
     return _check(seen, findings, Evidence.CONTENT)
 
 
@@ -129,10 +130,10 @@ def _missing_components(index: Any, seen: Mapping[str, Seen]) -> Iterable[Findin
             continue
         inside = [path for path in seen if path.startswith(f"{name}/")]
         if not inside:
-            yield Finding(name + "/", Fault.MISSING, "a component of model_index.json")
+            yield Finding(name + "/", Fault.MISSING, say.COMPONENT())
         # Schedulers and tokenizers have no config.json and no weights; everything with a config.json has both.
         elif f"{name}/config.json" in seen and not any(is_weight(path) for path in inside):
-            yield Finding(name + "/", Fault.MISSING, "its weights")
+            yield Finding(name + "/", Fault.MISSING, say.ITS_WEIGHTS())
 
 
 def _missing_shards(path: str, index: Any, seen: Mapping[str, Seen]) -> Iterable[Finding]:
@@ -143,7 +144,7 @@ def _missing_shards(path: str, index: Any, seen: Mapping[str, Seen]) -> Iterable
     beside = parent(path)
     for shard in sorted({str(each) for each in shards.values()}):
         if (wanted := f"{beside}/{shard}" if beside else shard) not in seen:
-            yield Finding(wanted, Fault.MISSING, f"named in {path}")
+            yield Finding(wanted, Fault.MISSING, say.NAMED_IN(path=path))
 
 
 def _check(seen: Mapping[str, Seen], findings: list[Finding], evidence: Evidence) -> Check:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from core import cleaning_phrases as say
 from core.effects import Effect
 from core.errors import BackendError
 from core.listing import Availability, EntryType, Family, ListedEntry, Pulse
@@ -111,7 +112,7 @@ class ModelBackend:
         roots = {str(root.path) for root in self._roots}
         for path, reason in listing.skipped:
             if path in roots:
-                raise BackendError(f"target {self.name}: {printable(path)}: {reason}")
+                raise BackendError(say.TARGET(target=self.name, reason=f"{printable(path)}: {reason}"))
 
     def _names(self, listing: Listing) -> dict[str, str]:
         """A name for each model, with its directory where two have the same."""

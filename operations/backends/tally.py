@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.cleaning_phrases import CLEAR_IT, TARGET
 from core.effects import Effect, Trouble
 from core.errors import TaskCancelled
 from core.listing import Pulse
@@ -95,7 +96,5 @@ def refusal_of_age(target: str, older_than_seconds: float | None) -> str:
     """Return why an age must not be used, empty when it may."""
     # "not >" instead of "<=": nan must be refused too.
     if older_than_seconds is not None and not older_than_seconds > 0:
-        return (
-            f"target {target}: an age of {older_than_seconds:g} seconds would expire everything; to empty it, clear it"
-        )
+        return TARGET(target=target, reason=CLEAR_IT(seconds=older_than_seconds))
     return ""

@@ -17,6 +17,7 @@ from cleaner.layout import TRASH_NAME, Layout, is_bytecode, layout_of
 from cleaner.mounts import Mounts
 from cleaner.roots import OPEN_DIRECTORY, open_root
 from cleaner.unit import MAX_DEPTH, chunks, inspect
+from core import cleaning_phrases as say
 from core.entries import OLDEST_CREDIBLE_TIME
 from core.errors import BackendError
 from core.listing import EntryType, ListedEntry, Pulse
@@ -68,7 +69,7 @@ class TreeReader:
         """Raise BackendError when something could not be read: what was not seen must not count as gone."""
         if self.troubles:
             more = f" (and {len(self.troubles) - 1} more)" if len(self.troubles) > 1 else ""
-            raise BackendError(f"target {self.target.name}: {self.troubles[0]}{more}")
+            raise BackendError(say.TARGET(target=self.target.name, reason=f"{self.troubles[0]}{more}"))
 
     def _flush(self) -> Iterator[list[ListedEntry]]:
         if self._batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -197,6 +198,21 @@ def test_why_tells_what_led_to_a_state_at_a_time(running: Place) -> None:
     assert "Nothing is recorded of first up to 2020-01-01" in running.run("why", "first", "--at", "2020-01-01 10:00")
 
 
+def test_a_chinese_terminal_is_told_in_chinese_and_a_program_as_ever(running: Place) -> None:
+    chinese = "zh_CN.UTF-8"
+    table = running.run("status", "first", LC_ALL=chinese)
+    assert table.splitlines()[0].split() == ["服务器", "分组", "预热集", "状态", "已持续", "缓存键", "原因"]
+    assert re.search(r"first +gpu +faces +缓存已加载 .* 5/5 +list 检测到已加载", table)
+    document = json.loads(running.run("status", "first", "--json", LC_ALL=chinese))["servers"][0]["sets"][0]
+    assert (document["state"], document["reason"]) == ("loaded", "seen by list")
+    why = running.run("why", "first", LC_ALL=chinese)
+    assert re.search(r"：list 检测到已加载 \[loaded\]", why)
+    assert re.search(r"时预热集 faces：缓存已加载，已持续 .*，依据规则 loaded：\n  list 检测到已加载", why)
+    assert "之前没有 first 的记录" in running.run("why", "first", "--at", "2020-01-01 10:00", LC_ALL=chinese)
+    events = json.loads(running.run("why", "first", "--json", LC_ALL=chinese))["events"]
+    assert events[-1]["reason"] == "seen by list"
+
+
 def test_a_server_that_the_daemon_does_not_know_yet_is_told_so(running: Place) -> None:
     path = running.workspace.root / "fleet.toml"
     old = path.read_text()
@@ -333,6 +349,14 @@ def test_lint_against_a_server_names_what_it_lacks(place: Place) -> None:
     text = place.run("workflow", "lint", "mine.json", "--on", "first", code=1)
     assert "LoaderOfMine" in text.partition("the server lacks")[2]
     assert "another.safetensors" in text
+
+
+def test_lint_speaks_the_language_of_the_terminal(place: Place) -> None:
+    place.workspace.write("broken.json", key_nodes(2).replace('["0", 0]', '["9", 0]'))
+    text = place.run("workflow", "lint", "broken.json", code=1, LC_ALL="zh_CN.UTF-8")
+    assert "缓存键 'k1'，标签 ''，由节点 1 存入" in text
+    assert "错误：节点 1：输入 'data' 连接到节点 '9'，而该节点不存在" in text
+    assert "没有发现问题" in place.run("workflow", "lint", "examples/warmup.json", LC_ALL="zh_CN.UTF-8")
 
 
 def key_nodes(count: int) -> str:

@@ -17,10 +17,12 @@ import pytest
 
 from cleaner import CacheCleaner
 from cleaner.scheduled import is_due, run_scheduled
+from cleaner.show import report_lines
 from cleaner.stamp import STAMP_NAME, read_clock, read_stamp, write_stamp
 from core.clean_schedule import ClockReading
 from core.errors import RefusedTarget
-from core.retention import DAY_SECONDS
+from core.retention import DAY_SECONDS, RetentionPolicy
+from core.targets import images_target
 from tests.cleaner.conftest import Cache, eventually
 
 PROJECT = Path(__file__).parents[2]
@@ -342,3 +344,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_why_nothing_was_cleaned_is_told_in_the_language_of_the_terminal(cache: Cache) -> None:
+    gone = images_target(str(cache.base / "gone"), RetentionPolicy())
+    report = cache.sweep(gone)
+    assert any("does not exist (yet): nothing to clean" in line for line in report_lines(report))
+    assert any("（尚）不存在：无需清理" in line for line in report_lines(report, chinese=True))
+    refused = cache.sweep(images_target("/etc", RetentionPolicy()))
+    told = report_lines(refused, chinese=True)[1]
+    assert told == "  已拒绝：目标 images：/etc 离文件系统根目录太近；目标至少在其下两级"

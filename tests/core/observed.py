@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from core import reason_phrases as say
 from core.model import (
     Cache,
+    Decision,
     DetectorUsed,
     Memory,
     Observation,
@@ -18,6 +20,7 @@ from core.model import (
     State,
     Submission,
 )
+from core.reason_phrases import in_chinese
 from core.warmup import CLIENT_PREFIX
 from core.workflow import Key
 
@@ -25,6 +28,7 @@ NOW = 10_000.0
 KEYS: tuple[Key, ...] = ("clip", "vae", 7)
 POLICY = Policy(storable=frozenset(KEYS))
 ROOM = Room(fleet_cap=4)
+TOO_MANY = say.OVERFULL(count=25, tag="", size=20)
 
 
 def prompt(
@@ -59,3 +63,12 @@ OURS_PENDING = prompt("ours", "clip", number=5, client=CLIENT_PREFIX + "us")
 OURS_RUNNING = replace(OURS_PENDING, running=True)
 FAILED_ONCE = Memory(failures=1, last_failure="node 1 (Loader): no memory", retry_at=NOW + 20)
 KEY_FAILED = replace(FAILED_ONCE, failed_keys=("clip",))
+
+
+def is_told_in_chinese(decision: Decision, observed: Observation) -> bool:
+    """Whether nothing of a reason is left in English but what somebody else has said; of that, these tests make up
+    the words, and no semicolon is in them.
+    """
+    told = in_chinese(decision.reason)
+    foreign = {observed.detail, observed.run.detail if observed.run is not None else ""}
+    return decision.reason in foreign or (told[0] != decision.reason[0] and "; " not in told)

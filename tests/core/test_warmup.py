@@ -35,6 +35,8 @@ from tests.core.observed import (
     OURS_RUNNING,
     POLICY,
     ROOM,
+    TOO_MANY,
+    is_told_in_chinese,
     keeper,
     posted,
     prompt,
@@ -201,9 +203,9 @@ TABLE = [
           Memory(claim_seen_at=NOW - 35, claim_disproved=True), State.AUTO_EXECUTING, "other_in_queue"),
     # -- what makes a submission pointless
     Row("more keys than the tag holds", COLD, Memory(), Action.NONE, State.FAILED, "lru_overfull",
-        policy=replace(POLICY, overfull=("25 keys wanted with tag '', whose LRU holds 20",))),
+        policy=replace(POLICY, overfull=(TOO_MANY,))),
     Row("more keys than the tag holds, but all are there", LOADED, Memory(), Action.NONE, State.LOADED, "loaded",
-        policy=replace(POLICY, overfull=("25 keys",))),
+        policy=replace(POLICY, overfull=(TOO_MANY,))),
     waits("backing off", COLD, FAILED_ONCE, State.FAILED, "backing_off", also={"look_again_seconds": 20.0}),
     waits("backing off at the breaker", COLD, replace(FAILED_ONCE, failures=5), State.FAILED, "breaker_open"),
     Row("the time to try again has come", COLD, replace(FAILED_ONCE, retry_at=NOW), Action.SUBMIT,
@@ -302,6 +304,7 @@ def test_the_rule_for(row: Row) -> None:
     assert (decision.action, decision.state, decision.rule) == (row.action, row.state, row.rule), decision.reason
     assert {name: getattr(decision, name) for name in row.also} == row.also
     assert decision.reason
+    assert is_told_in_chinese(decision, row.observed)
 
 
 Situation = dict[str, Any]
@@ -351,7 +354,7 @@ ORDER: list[tuple[str, Change]] = [
     ("other_in_queue", lambda situation: _look(situation, queue=prompt("other", "vae", number=3))),
     ("claims_executing", lambda situation: _cache(situation, claims_executing=True)),
     ("no_workflow", _set("policy", has_workflow=False)),
-    ("lru_overfull", _set("policy", overfull=("too many",))),
+    ("lru_overfull", _set("policy", overfull=(TOO_MANY,))),
     ("backing_off", _set("memory", failures=1, last_failure="broke", retry_at=NOW + 20)),
     ("preflight", lambda situation: _look(situation, lacking=("class 'X'",), unmet=frozenset(KEYS))),
     ("users_first", lambda situation: _look(situation, queue=USER)),

@@ -23,9 +23,7 @@ from core.model import (
     Submission,
 )
 from core.warmup import CLIENT_PREFIX, decide
-from tests.core.observed import (
-    NOW,
-)
+from tests.core.observed import NOW, TOO_MANY, is_told_in_chinese
 
 keys = st.sampled_from(("clip", "vae", 7, "unheard"))
 prompts = st.builds(
@@ -84,7 +82,7 @@ policies = st.builds(
     Policy,
     has_workflow=st.booleans(),
     storable=st.frozensets(keys),
-    overfull=st.sampled_from(((), ("too many",))),
+    overfull=st.sampled_from(((), (TOO_MANY,), (TOO_MANY, TOO_MANY))),
     priority=st.sampled_from(("wait", "queue", "front")),
 )
 rooms = st.builds(
@@ -105,6 +103,7 @@ def test_whatever_is_seen_and_remembered(
     decision = decide(observed, memory, policy, room, NOW)
     after = advance(memory, observed, decision, policy, NOW, jitter)
     assert after.state is decision.state
+    assert is_told_in_chinese(decision, observed)
     assert decision.closes is None or memory.submission is not None, "only an open submission can be closed"
     assert decision.look_again_seconds is None or decision.look_again_seconds >= 0
     queue = observed.queue or Queue(())

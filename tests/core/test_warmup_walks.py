@@ -32,6 +32,7 @@ from tests.core.observed import (
     NOW,
     POLICY,
     ROOM,
+    is_told_in_chinese,
     prompt,
     sees,
 )
@@ -47,6 +48,7 @@ class Walk:
     def see(self, observed: Observation, after: float = 0.0, room: Room = ROOM) -> Decision:
         self.now += after
         decision = decide(observed, self.memory, self.policy, room, self.now)
+        assert is_told_in_chinese(decision, observed)
         self.memory = advance(self.memory, observed, decision, self.policy, self.now, self.jitter)
         return decision
 
@@ -127,7 +129,7 @@ def test_one_key_that_always_fails_does_not_keep_the_others_cold() -> None:
         works = key != "clip"
         if works and key is not None:
             cold.remove(key)
-        decision = walk.see(sees(*cold, run=Run(prompt_id, works, "" if works else "broke")), after=1)
+        decision = walk.see(sees(*cold, run=Run(prompt_id, works, "" if works else "node 1 (L): broke")), after=1)
         if decision.action is Action.SUBMIT:
             prompt_id = walk.post(decision)
             assert decision.key is not None
@@ -142,7 +144,7 @@ def test_several_bad_keys_count_as_one_failure_a_round() -> None:
     walk = Walk()
     for _ in KEYS:
         prompt_id = walk.post(walk.see(COLD, after=1))
-        walk.see(sees(*KEYS, run=Run(prompt_id, False, "broke")), after=0.1)
+        walk.see(sees(*KEYS, run=Run(prompt_id, False, "node 1 (L): broke")), after=0.1)
     assert (walk.memory.failures, set(walk.memory.failed_keys)) == (1, set(KEYS))
     assert walk.see(COLD, after=1).rule == "backing_off"
 

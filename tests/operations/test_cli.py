@@ -305,6 +305,12 @@ def test_a_warm_up_of_a_server_that_is_down_fails_and_says_why(project: Workspac
     assert ran.returncode == 1
     assert "1 of 1 not loaded" in ran.stdout
     assert "unreachable" in ran.stdout
+    # The task keeps the English; who looks at it in Chinese reads Chinese.
+    failed = ask_json(project, "tasks", "--limit", "1")["items"][0]["id"]
+    shown = project.run("-m", "operations", "task", failed, LC_ALL="zh_CN.UTF-8").stdout
+    assert (
+        "1 个中有 1 个未加载：127.0.0.1:9 default：无法连接 (无法连接 http://127.0.0.1:9：Connection refused)" in shown
+    )
 
 
 def test_people_are_answered_in_their_own_language(project: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -25,6 +26,10 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caches]:
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
     (model / "weights.bin").write_bytes(b"x" * 4000)
+    cut_off = directory / "models" / "cut-off"
+    cut_off.mkdir()
+    (cut_off / "config.json").write_text("{}")
+    (cut_off / "weights.safetensors").write_bytes(b"x")
     with running_caches(directory, MODEL_CACHE_DIRS=str(model.parent)) as caches:
         caches.fill("previews", 0.1, 3, 40, 400)
         (caches.workspace.root / "previews" / MARKUP).write_bytes(b"x" * 100)
@@ -75,6 +80,21 @@ def test_a_file_whose_name_is_markup_is_shown_as_text(caches: Caches, read: Read
     page = reader_as(read, caches, Role.VIEWER).open("/cache?target=previews")
     expect(page.get_by_role("rowheader", name=MARKUP)).to_be_visible()
     assert page.locator("main img").count() == 0
+
+
+def test_how_tasks_ended_and_what_models_are_is_told_in_the_language_of_the_page(caches: Caches) -> None:
+    def page(path: str) -> str:
+        headers = {"X-Parts": "", "Authorization": f"Bearer {caches.token(Role.ADMIN)}"}
+        return html.unescape(caches.workspace.ask(path, **headers).text)
+
+    assert "no model matches 'nowhere'" in page("/tasks?lang=en")
+    assert "没有模型匹配 'nowhere'" in page("/tasks?lang=zh")
+    assert "没有模型匹配 'nowhere'" in page("/audit?lang=zh")
+    english, chinese = page("/models?lang=en"), page("/models?lang=zh")
+    assert ">corrupt</span>" in english
+    assert ">已损坏</span>" in chinese
+    assert "weights.safetensors: malformed, shorter than a safetensors header" in english
+    assert "weights.safetensors: 格式错误，短于 safetensors 文件头" in chinese
 
 
 @pytest.mark.parametrize("role", list(Role))

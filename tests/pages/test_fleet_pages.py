@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -242,6 +244,58 @@ def test_a_servers_page_answers_why(service: Service, read: Read) -> None:
     expect(page.locator(".timeline li").first).to_be_visible()
     expect(page.get_by_role("img", name=re.compile(r"\d+ polls: median \d+ ms"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Last 24 hours: failed"))).to_be_visible()
+
+
+OURS = (
+    "missing:",
+    "seen by",
+    "no connection to",
+    "answered status",
+    "is running",
+    "next try",
+    "no workflow",
+    "accepted",
+)
+
+
+@pytest.mark.parametrize("kept_fresh", [False, True])
+def test_a_page_in_chinese_gives_its_reasons_in_chinese_and_a_servers_words_as_they_are(
+    service: Service, kept_fresh: bool
+) -> None:
+    page = (service.ask("/status?lang=zh", X_Parts="none") if kept_fresh else service.ask("/status?lang=zh")).text
+    told = html.unescape(page)
+    for words in (
+        "list 检测到已加载", "正在运行", "应答状态码 500：", f"缺少：{ODD}；未配置工作流，无法提交（WORKFLOW_PATH）",
+        "：Connection refused", MARKUP[:60],
+    ):  # fmt: skip
+        assert words in told, words
+    assert [words for words in OURS if words in told] == []
+    assert html.escape(ODD) in page
+    assert MARKUP not in page
+    assert ODD not in page
+
+
+def test_what_was_recorded_in_english_is_read_in_chinese(service: Service) -> None:
+    page = service.ask("/status/gpu-3?lang=zh").text
+    told = html.unescape(page)
+    assert re.search(r"节点 \d+（[^）]+）：.*" + re.escape(MARKUP), told)
+    assert re.search(r"提交缓存键 'pulid_eva_clip'；缺少：pulid_eva_clip", told)
+    assert [words for words in OURS if words in told] == []
+    assert MARKUP not in page
+    english = service.ask("/status/gpu-3?lang=en").text
+    assert "submitting key &#39;pulid_eva_clip&#39;; missing: pulid_eva_clip" in english
+
+
+def test_programs_get_the_same_english_whatever_language_they_prefer(service: Service) -> None:
+    shown = service.ask("/api/servers?q=gpu-40", accept_language="zh-CN").json()
+    assert shown["servers"][0]["sets"][0]["reason"].startswith("no connection to http://127.0.0.1:")
+    recorded = service.ask("/api/servers/gpu-40", accept_language="zh-CN").json()
+    assert recorded["events"][0]["reason"].startswith("no connection to http://127.0.0.1:")
+
+
+def test_a_reason_is_found_in_the_language_in_which_it_is_read(service: Service) -> None:
+    for words in ("无法连接", "no connection"):
+        assert [row["name"] for row in service.ask(f"/api/servers?q={quote(words)}").json()["servers"]] == ["gpu-40"]
 
 
 def test_a_thousand_servers_are_paged_by_the_server_and_found_by_their_names(tmp_path: Path, read: Read) -> None:

@@ -63,7 +63,8 @@ def test_every_text_that_a_template_names_exists_and_every_text_is_used() -> Non
     named = set(re.findall(r"\btext\.(\w+)", templates)) | set(re.findall(r"\btext\['([\w-]+)'\]", templates))
     assert named <= TEXTS["en"].keys()
     composed = (
-        "sort_", "action_", "outcome_", "event_", "age_", "family_", "task_", "stage_", "audit_", "key_",
+        "sort_", "action_", "outcome_", "event_", "age_", "family_", "task_", "stage_", "audit_", "key_", "model_",
+        "step_",
     )  # fmt: skip
     for name in TEXTS["en"]:
         plain = re.search(rf"""(text\.{name}\b|["']{name}["'])""", templates + code)
