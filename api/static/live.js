@@ -73,14 +73,17 @@ function failed(problem) {
   else complaint = notice(words, "bad", { stays: true });
 }
 
+/** A page that nobody sees asks for nothing, nor does one of what does not exist. */
+function wanted() {
+  return !document.hidden && !page.querySelector("[data-final]") && (!page.hasAttribute("data-locked") || token.get());
+}
+
 async function round() {
-  const readable = !page.hasAttribute("data-locked") || token.get();
-  // A page that nobody sees asks for nothing; when it is looked at again it is fresh at once.
-  if (!document.hidden && readable && Date.now() >= notBefore) await refresh();
+  if (wanted() && Date.now() >= notBefore) await refresh();
   setTimeout(round, EVERY_MILLISECONDS);
 }
 
 export function startLive() {
-  document.addEventListener("visibilitychange", () => document.hidden || refresh());
+  document.addEventListener("visibilitychange", () => wanted() && refresh());
   round();
 }
