@@ -42,8 +42,9 @@ stop status: setup
 demo: setup
 	@$(VENV_PYTHON) scripts/demo.py
 
+# Without byte code each of the hundreds of programs that the tests start would compile the project anew.
 test: setup-dev
-	$(VENV_PYTHON) -m pytest -n 3 --dist worksteal $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(VENV_PYTHON) -m pytest -n 3 --dist worksteal $(TESTS)
 
 check: setup-dev
 	.venv/bin/ruff check .

@@ -45,6 +45,20 @@ QUICK = {
 }
 
 
+def copy_code(root: Path, *names: str) -> None:
+    """Copy programs and packages of the project; their byte code is shared, so that it is compiled once for all."""
+    for name in names:
+        if (SOURCE / name).is_dir():
+            shutil.copytree(SOURCE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            # With its time, by which Python knows whether the byte code is this file's.
+            shutil.copy2(SOURCE / name, root / name)
+    for directory in (root, *(package.parent for package in root.rglob("__init__.py"))):
+        shared = SOURCE / directory.relative_to(root) / "__pycache__"
+        shared.mkdir(exist_ok=True)
+        (directory / "__pycache__").symlink_to(shared)
+
+
 def wait_for(look: Callable[[], T], seconds: float = 15) -> T:
     """Return what ``look`` returns once it is true; fail the test after ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -145,11 +159,7 @@ class Workspace:
         self.prefix: list[str] = []
         self._programs: list[Program] = []
         root.mkdir(parents=True)
-        for name in _COPIED:
-            if (SOURCE / name).is_dir():
-                shutil.copytree(SOURCE / name, root / name)
-            elif (SOURCE / name).exists():
-                shutil.copy2(SOURCE / name, root / name)
+        copy_code(root, *_COPIED)
         for name in _LINKED:
             (root / name).symlink_to(SOURCE / name)
 

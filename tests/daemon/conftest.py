@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parent.parent.parent
+from tests.workspace import SOURCE as SOURCE
+from tests.workspace import copy_code
 
 T = TypeVar("T")
 
@@ -101,8 +101,7 @@ class Project:
         self.prefix: list[str] = []
         self.processes: list[subprocess.Popen[str]] = []
         root.mkdir()
-        for name in ("daemon.py", "config.py"):
-            shutil.copy(SOURCE / name, root / name)
+        copy_code(root, "daemon.py", "config.py")
         for name in ("core", "supervisor"):
             (root / name).symlink_to(SOURCE / name)
         self.script(GOOD_MAIN)
