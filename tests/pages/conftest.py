@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.pages.browser import Reader, chromium
+from tests.pages.browser import Reader, Rooms, chromium
 
 
 # Not of the session: Playwright's loop runs in this thread, and tests of other packages want to run one there.
@@ -18,13 +18,20 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def rooms(browser: Browser) -> Iterator[Rooms]:
+    rooms = Rooms(browser)
+    yield rooms
+    rooms.close()
+
+
 @pytest.fixture
-def read(browser: Browser) -> Iterator[Callable[..., Reader]]:
+def read(rooms: Rooms) -> Iterator[Callable[..., Reader]]:
     """Return a function that makes a reader; a message on a reader's console fails the test, such as the CSP's."""
     readers: list[Reader] = []
 
     def make(base: str, **options: Any) -> Reader:
-        readers.append(Reader(browser, base, **options))
+        readers.append(Reader(rooms, base, **options))
         return readers[-1]
 
     yield make
