@@ -1,30 +1,30 @@
 """Reads the environment, ``.env`` and ``fleet.toml`` into one frozen Settings. The only reader of ``os.environ``.
 
 An environment variable wins over ``.env``, ``.env`` over the default. Everything that is wrong is reported
-at once (ConfigError.problems). dotenv and tomllib are imported only while reading: the supervisor, which
-lives for months, must stay small.
+at once (ConfigError.problems). What only some settings need is imported where they are read: every command
+reads the settings first, and its user waits.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import settings
-from core.addresses import is_loopback
 from core.errors import ConfigError, Problem, WorkflowError
 from core.fleet import Group, Server, WarmupSet, server_name
 from core.fleet_file import FleetReader
 from core.secret import Secret
 from core.secret_strength import weakness_of
 from core.settings import Invalid
-from core.targets import Target, target_from_table
 from core.workflow import Graph, broken_links, read_graph, wanted_keys
+
+if TYPE_CHECKING:
+    from core.targets import Target
 
 EXIT_CONFIG = 78
 """sysexits' EX_CONFIG: the configuration is wrong, starting again will not help."""
@@ -200,7 +200,7 @@ def load(root: Path, environ: Mapping[str, str] | None = None, *, serving: bool 
     if problems:
         raise ConfigError(problems)
     values["cache_dir"] = values["cache_dir"] or root
-    values["host_queue"] = values["host_queue"] or platform.node() or "localhost"
+    values["host_queue"] = values["host_queue"] or _machine_name()
     return Settings(
         root=root,
         servers=servers,
@@ -264,6 +264,8 @@ def _api_secret_problems(secret: Secret | None, host: str) -> list[Problem]:
         "/ 请在 .env 中设置随机密钥"
     )
     if secret is None:
+        from core.addresses import is_loopback
+
         words = f"is needed where HOST is not a loopback address ({host}): {advice}"
         return [] if is_loopback(host.strip("[]")) else [Problem("API_SECRET", "", words)]
     parts = [part.strip() for part in secret.reveal().split(",")]
@@ -272,6 +274,14 @@ def _api_secret_problems(secret: Secret | None, host: str) -> list[Problem]:
     weak = next(filter(None, map(weakness_of, parts)), "")
     # The value stays unsaid: what is weak here may be somebody's password elsewhere.
     return [Problem("API_SECRET", "***", f"{weak}: {advice}")] if weak else []
+
+
+def _machine_name() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename or "localhost"
+    import platform  # Windows
+
+    return platform.node() or "localhost"
 
 
 def _path(text: str, root: Path) -> Path | None:
@@ -322,6 +332,10 @@ def _targets(table: Mapping[str, Any], problems: list[Problem]) -> tuple[Target,
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         problems.append(Problem("target", "…", "must be a list of tables: [[target]]"))
         return ()
+    if not entries:
+        return ()
+    from core.targets import target_from_table
+
     targets: dict[str, Target] = {}
     for index, entry in enumerate(entries):
         target, found = target_from_table(entry, key=f"target[{entry.get('name', index)}]")

@@ -41,8 +41,10 @@ An error's text is for a person: what happened, to what, what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from core.effects import Effect
+if TYPE_CHECKING:
+    from core.effects import Effect
 
 
 class CacheKeeperError(Exception):

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+from core.amounts import DAY_SECONDS as DAY_SECONDS
+from core.amounts import HOUR_SECONDS as HOUR_SECONDS
 from core.entries import (
     DELETE_BEYOND_KEEP_LAST,
     DELETE_CLEARED,
@@ -40,8 +42,6 @@ from core.entries import (
     order_key,
 )
 
-DAY_SECONDS = 86_400.0
-HOUR_SECONDS = 3_600.0
 # Clocks of file servers differ a little from ours; only a time beyond this is called "in the future".
 FUTURE_SLACK_SECONDS = 300.0
 

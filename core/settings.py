@@ -8,14 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
+from core.amounts import parse_size_bytes
 from core.errors import Problem
 from core.secret import Secret
-from core.targets import parse_size_bytes
 
 MAX_DAYS = 36500.0
 
@@ -164,8 +162,14 @@ def host_names(text: str) -> tuple[str, ...]:
 
 def networks(text: str) -> tuple[str, ...]:
     """Given addresses or networks (10.0.0.0/8), return them normalised; raises Invalid naming the bad one."""
+    parts = separated(text)
+    if not parts:
+        return ()
+    # Here: every command reads the settings, and few are given a network.
+    from ipaddress import ip_network
+
     found = []
-    for part in separated(text):
+    for part in parts:
         try:
             found.append(str(ip_network(part, strict=False)))
         except ValueError:
@@ -381,6 +385,8 @@ def literal_paths(dotenv: str) -> str:
 
 def misspelt(names: Mapping[str, object]) -> list[str]:
     """Given the names in a ``.env`` file, return a warning for each that is nearly one of ours."""
+    from difflib import get_close_matches
+
     known = {name for key in KEYS for name in (key.name, *key.aliases)}
     warnings = []
     for name in names:

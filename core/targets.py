@@ -17,14 +17,14 @@ Paths stay as they were written; whoever opens them decides whether they are saf
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from core.amounts import amount, parse_age_seconds, parse_size_bytes
 from core.errors import Problem
-from core.retention import DAY_SECONDS, HOUR_SECONDS, FreeSpace, RetentionPolicy
+from core.retention import HOUR_SECONDS, FreeSpace, RetentionPolicy
 
 DEFAULT_LARGEST_SHARE = 0.9
 
@@ -141,32 +141,10 @@ def _policy(reader: _Reader) -> RetentionPolicy:
     return policy
 
 
-_AGE_UNITS = {"m": 60.0, "h": HOUR_SECONDS, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
-_SIZE_UNITS = {
-    "": 1, "b": 1,
-    "k": 1000, "kb": 1000, "m": 1000**2, "mb": 1000**2, "g": 1000**3, "gb": 1000**3, "t": 1000**4, "tb": 1000**4,
-    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
-}  # fmt: skip
-_AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*")
-
-
-def parse_age_seconds(value: object) -> float:
-    """Given "90m", "36h", "7d", "2w" or a number of days, return seconds; ValueError unless above 0."""
-    seconds = _amount(value, _AGE_UNITS | {"": DAY_SECONDS})
-    if not seconds > 0:
-        raise ValueError(value)
-    return seconds
-
-
-def parse_size_bytes(value: object) -> int:
-    """Given "50GB" (powers of 1000), "50GiB" (of 1024) or a number, return bytes; ValueError otherwise."""
-    return int(_amount(value, _SIZE_UNITS))
-
-
 def parse_free_space(value: object) -> FreeSpace:
     """Given "10%" or a size, return the amount of disk; ValueError when it is 0 or not below the whole disk."""
     if isinstance(value, str) and value.strip().endswith("%"):
-        fraction = _amount(value.strip()[:-1], {"": 1.0}) / 100
+        fraction = amount(value.strip()[:-1], {"": 1.0}) / 100
         if not 0 < fraction < 1:
             raise ValueError(value)
         return FreeSpace(fraction=fraction)
@@ -174,21 +152,6 @@ def parse_free_space(value: object) -> FreeSpace:
     if amount_bytes <= 0:
         raise ValueError(value)
     return FreeSpace(amount_bytes=amount_bytes)
-
-
-def _amount(value: object, units: Mapping[str, float]) -> float:
-    if isinstance(value, bool):
-        raise ValueError(value)
-    if isinstance(value, int | float):
-        number, unit = float(value), ""
-    else:
-        match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            raise ValueError(value)
-        number, unit = float(match[1]), match[2].lower()
-    if unit not in units or not math.isfinite(number) or number < 0:
-        raise ValueError(value)
-    return number * units[unit]
 
 
 _Value = TypeVar("_Value")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -36,6 +35,9 @@ def start(root: Path) -> int:
     else:
         inherited = (values.lock_fd, handover.send(values))
         command += [handover.FLAG, str(inherited[1])]
+    # Here, for whoever finds that the daemon runs already has nothing to start.
+    import subprocess
+
     process = subprocess.Popen(
         command,
         cwd=root,
