@@ -58,7 +58,7 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, settings: config.Settings) -> int:
-    from runtime.own_fleet import connect
+    from runtime.daemon_fleet import connect
     from store.journal import Journal
 
     if options.command in ("pause", "resume", "why"):

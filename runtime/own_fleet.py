@@ -1,49 +1,22 @@
-"""The fleet for a command: the running daemon's over its API, or, when none runs, one of the command's own."""
+"""A command's own fleet, for when no daemon runs: it polls and warms in this process."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 from checker import view
-from checker.cli import Fleet
 from checker.poll import Checker
 from checker.probe import lacking_for, lacking_names
 from client.server_client import FleetSession
 from config import Settings
-from core.access import Role
-from core.errors import CacheKeeperError, NoSuchRoute
+from core.errors import NoSuchRoute
 from core.workflow import Graph
 from runtime.numbers import limits, policy
 from store.journal import Journal
-
-if TYPE_CHECKING:
-    # Imported where it is used: a command without a daemon need not pay for it.
-    import requests
-
-NO_DAEMON = "The daemon is not running; this command asks the servers itself. 守护进程未运行，由本命令直接检测。"
-NO_DAEMON_STATUS = "The daemon is not running; this is what was last recorded. 守护进程未运行，以下为最后记录。"
-
-
-@contextmanager
-def connect(settings: Settings, names: Sequence[str], *, acting: bool, dry_run: bool) -> Iterator[tuple[Fleet, str]]:
-    """Yield the fleet of the named servers and a remark for the user, which is empty when the daemon answers.
-
-    ``acting`` is False for a command that only shows; a dry run never goes to the daemon, which would act.
-    """
-    daemon = None if dry_run else DaemonFleet.reach(settings)
-    if daemon is not None:
-        daemon.refuse_unknown(names)
-        yield daemon, ""
-        return
-    with OwnFleet(settings, names, dry_run=dry_run) as own:
-        yield own, ("" if dry_run else NO_DAEMON if acting else NO_DAEMON_STATUS)
 
 
 def ask_about(settings: Settings, name: str) -> Callable[[Graph], tuple[tuple[str, ...], dict[str, int]]]:
@@ -63,84 +36,6 @@ def ask_about(settings: Settings, name: str) -> Callable[[Graph], tuple[tuple[st
                 return lacking, {}
 
     return lambda graph: asyncio.run(ask(graph))
-
-
-class DaemonFleet:
-    """The daemon's fleet, over the API that it serves on this machine."""
-
-    def __init__(self, base: str, settings: Settings) -> None:
-        self._base = base
-        self._settings = settings
-
-    @classmethod
-    def reach(cls, settings: Settings) -> DaemonFleet | None:
-        """Return the daemon's fleet, None when nothing of ours answers there."""
-        import requests
-
-        base = settings.page.removesuffix("/status")
-        try:
-            with _past_any_proxy() as session:
-                answer = session.get(f"{base}/healthz", timeout=5)
-            return cls(base, settings) if "last_poll" in answer.json() else None
-        except (requests.RequestException, ValueError, TypeError):
-            return None
-
-    def refuse_unknown(self, names: Sequence[str]) -> None:
-        """Raise CacheKeeperError when the daemon, which has the fleet of its last reload, lacks one of these."""
-        known = {row["name"] for row in self._ask("GET", "/api/status")["servers"]}
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise CacheKeeperError(
-                f"the daemon at {self._base} does not know {', '.join(unknown[:10])}: it has another configuration; "
-                "let it reload (SIGHUP) or restart it 请重新加载或重启守护进程: python daemon.py restart"
-            )
-
-    def details(self) -> list[dict[str, Any]]:
-        servers = self._ask("GET", "/api/detailed_status")["servers"]
-        return servers if isinstance(servers, list) else []
-
-    def check(self, names: Sequence[str]) -> None:
-        if len(names) == len(self.details()):
-            self._ask("POST", "/check/all?wait=60")
-            return
-        for name in names:
-            self._ask("POST", f"/check/{quote(name, safe='')}?wait=60")
-
-    def warm(self, name: str, set_name: str | None, *, force: bool) -> None:
-        query = f"?force={'true' if force else 'false'}&wait=10" + (f"&set={quote(set_name)}" if set_name else "")
-        self._ask("POST", f"/execute/{quote(name, safe='')}{query}")
-
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
-        import requests
-
-        # Here: a command without a daemon needs no token, and need not pay for the library either.
-        from runtime.access import local_token
-
-        token = local_token(self._settings, Role.OPERATOR, time.time())
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            with _past_any_proxy() as session:
-                answer = session.request(method, self._base + path, headers=headers, timeout=90)
-            document = answer.json()
-        except (requests.RequestException, ValueError) as error:
-            raise CacheKeeperError(f"the daemon does not answer: {error}") from None
-        if answer.status_code in (401, 403):
-            raise CacheKeeperError(
-                f"the daemon refused: {document.get('detail')}; run this as the daemon's user, with the same CACHE_DIR "
-                "and API_SECRET 请以守护进程的用户运行，并使用相同的 CACHE_DIR 和 API_SECRET"
-            )
-        if answer.status_code != 200 or not isinstance(document, dict):
-            raise CacheKeeperError(f"the daemon refused: {document}")
-        return document
-
-
-def _past_any_proxy() -> requests.Session:
-    """A proxy for the outside world (HTTP_PROXY) does not know this machine's loopback."""
-    import requests
-
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 class OwnFleet:

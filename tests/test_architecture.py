@@ -113,7 +113,7 @@ def test_nothing_below_knows_the_composition_root() -> None:
 
 def test_only_the_client_speaks_http_to_servers() -> None:
     # A command asks the running daemon over its own API, and models come from a hub; neither is a ComfyUI.
-    exempt = {ROOT / name for name in ("runtime/own_fleet.py", "modelcache/download.py", "operations/remote.py")}
+    exempt = {ROOT / name for name in ("runtime/daemon_fleet.py", "modelcache/download.py", "operations/remote.py")}
     paths = [path for path in sources() if path.relative_to(ROOT).parts[0] != "client" and path not in exempt]
     assert offenders(paths, ("aiohttp", "requests", "httpx", "urllib3", "urllib.request", "http.client")) == []
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
+import config
 from checker.cli import UsageError, moment, seconds_of
 from core.audit import AuditQuery, Stage
 from examples.fake_comfyui import FakeFleet
+from runtime.daemon_fleet import DaemonFleet
 from store.audit_log import SqliteAuditLog
 from tests.workspace import Workspace, wait_for, workspace_in
 
@@ -224,6 +229,33 @@ def test_a_server_that_the_daemon_does_not_know_yet_is_told_so(running: Place) -
             assert "reload" in text
     finally:
         path.write_text(old)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"220 mail ready\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 302 Found\r\nLocation: /healthz\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}",
+    ],
+)
+def test_a_stranger_on_the_daemons_port_is_not_taken_for_it(tmp_path: Path, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+
+        def serve() -> None:
+            connection, _ = stranger.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        settings = config.load(tmp_path, {"SERVERS": "http://127.0.0.1:1", "PORT": str(stranger.getsockname()[1])})
+        assert DaemonFleet.reach(settings) is None
+        serving.join(10)
 
 
 # -- without a daemon ------------------------------------------------------------------------------------------
