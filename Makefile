@@ -44,7 +44,7 @@ demo: setup
 
 # Without byte code each of the hundreds of programs that the tests start would compile the project anew.
 test: setup-dev
-	env -u PYTHONDONTWRITEBYTECODE $(VENV_PYTHON) -m pytest -n 3 --dist worksteal $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(VENV_PYTHON) -m pytest -n 4 --dist worksteal $(TESTS)
 
 check: setup-dev
 	.venv/bin/ruff check .

@@ -179,7 +179,7 @@ def test_forty_callers_who_wait_leave_the_api_free(caches: Caches) -> None:
     with stopped_worker(caches):
 
         def wait_long() -> None:
-            statuses.append(caches.call("POST", "refresh?wait=4", body={"target": "previews"}).status)
+            statuses.append(caches.call("POST", "refresh?wait=60", body={"target": "previews"}).status)
 
         threads = [threading.Thread(target=wait_long) for _ in range(45)]
         for thread in threads:
