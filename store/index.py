@@ -11,64 +11,18 @@ import json
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from core.errors import StoreError
 from core.listing import AgeBand, DaySample, EntryType, ListingPage, Sort, TargetTotals
-from store.database import Versions, connect
+from store.database import connect
 from store.index_pages import read_page
-from store.index_walk import TRANSACTION_ENTRIES, Walk
+from store.index_schema import INDEX
+from store.index_walk import Walk
 
-INDEX: Versions = (
-    """
-    CREATE TABLE targets (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
-        entries INTEGER NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL DEFAULT 0,
-        indexed_at REAL, error TEXT NOT NULL DEFAULT ''
-    );
-    -- AUTOINCREMENT: a number is never used twice, so that a cursor cannot meet another entry under an old number.
-    CREATE TABLE entries (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
-        created_at REAL NOT NULL, last_accessed REAL, files INTEGER NOT NULL, mark INTEGER NOT NULL
-    );
-    -- With the mark, so that a walk compares without touching a row; a name is unique by the trigger below.
-    CREATE INDEX entries_of_target ON entries (target, name, mark);
-    CREATE INDEX entries_of_target_by_time ON entries (target, created_at);
-    CREATE INDEX entries_of_target_by_size ON entries (target, size);
-    CREATE INDEX entries_by_name ON entries (name);
-    CREATE INDEX entries_by_time ON entries (created_at);
-    CREATE INDEX entries_by_size ON entries (size);
-    CREATE TRIGGER entry_known BEFORE INSERT ON entries
-        WHEN EXISTS (SELECT 1 FROM entries WHERE target = new.target AND name = new.name)
-    BEGIN
-        SELECT raise(IGNORE);
-    END;
-    CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
-        UPDATE targets SET entries = entries + 1, files = files + new.files, size = size + new.size
-        WHERE id = new.target;
-    END;
-    CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
-        UPDATE targets SET entries = entries - 1, files = files - old.files, size = size - old.size
-        WHERE id = old.target;
-    END;
-    CREATE TRIGGER entry_changed AFTER UPDATE OF files, size ON entries BEGIN
-        UPDATE targets SET files = files + new.files - old.files, size = size + new.size - old.size
-        WHERE id = new.target;
-    END;
-    """,
-    """
-    CREATE TABLE ages (
-        target TEXT NOT NULL, band INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
-        PRIMARY KEY (target, band)
-    ) WITHOUT ROWID;
-    CREATE TABLE samples (
-        day INTEGER NOT NULL, target TEXT NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
-        PRIMARY KEY (day, target)
-    ) WITHOUT ROWID;
-    """,
-)
-
+_PORTION = 20_000
+"""Entries that are forgotten in one transaction, so that no other writer waits long."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -154,35 +108,38 @@ class EntryIndex:
             with self.writing() as connection:
                 gone = connection.execute(
                     "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE target = ? LIMIT ?)",
-                    (number, TRANSACTION_ENTRIES),
+                    (number, _PORTION),
                 ).rowcount
                 if not gone:
+                    connection.execute("DELETE FROM runs WHERE target = ?", (number,))
                     connection.execute("DELETE FROM targets WHERE id = ?", (number,))
 
     # Connections
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """One consistent picture for all that is read inside."""
-        with self._lock, self._reporting():
-            connection = self._current()
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                _end(connection, "ROLLBACK")
+        return self._transaction("DEFERRED", "ROLLBACK")
+
+    def staging(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One consistent picture, and temporary tables to write to, which nobody waits for. For ``Walk``."""
+        return self._transaction("DEFERRED", "COMMIT")
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One transaction, which is undone when the body raises. For ``Walk``."""
+        return self._transaction("IMMEDIATE", "COMMIT")
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, which is undone when the body raises. For ``Walk``."""
+    def _transaction(self, kind: str, end: str) -> Iterator[sqlite3.Connection]:
         with self._lock, self._reporting():
             connection = self._current()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"BEGIN {kind}")
             try:
                 yield connection
-                connection.execute("COMMIT")
+                connection.execute(end)
             except BaseException:
-                _end(connection, "ROLLBACK")
+                # A full disk, or damage, may have rolled it back already.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
                 raise
 
     def _current(self) -> sqlite3.Connection:
@@ -247,8 +204,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _is_damage(error: sqlite3.Error) -> bool:
     # Extended codes have the plain one in their lowest byte.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
-
-
-def _end(connection: sqlite3.Connection, how: str) -> None:
-    with suppress(sqlite3.Error):
-        connection.execute(how)

@@ -1,34 +1,37 @@
-"""One walk over a target, compared with the index: only what has changed is written."""
+"""One walk over a target, compared with the index: only what has changed is written, and all of it at the end."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from core.listing import AGE_LIMITS_DAYS, EntryType, ListedEntry
+from core.errors import StoreError
+from core.listing import EntryType, ListedEntry
+from core.printable import printable
+from store.index_memory import Facts, Memory, Run, forget, marks_of, remember
+from store.index_merge import DIFFERENCES, Difference, merge, note_ages
 
 if TYPE_CHECKING:
     from store.index import EntryIndex
 
-TRANSACTION_ENTRIES = 20_000
-"""Rows of one transaction, so that no reader or writer waits long."""
-
 _LARGEST_SIZE = 1 << 50
 """Bytes; a sparse file may claim more, and sums must fit into 64 bits."""
 _MOST_FILES = 1 << 40
-_SAMPLE_DAYS = 400
-_FACTS, _LAST_ACCESSED = itemgetter(3, 4, 5, 6), itemgetter(5)
-_MARK, _NUMBER = itemgetter(1), itemgetter(2)
+_RUN = 4096
+_FACTS = itemgetter(3, 4, 5, 6)
+
+_numbers = count(1)
 
 
 class Walk:
     """One walk over a target: ``put`` what is found, then ``finish``, or ``fail`` when it could not be read to the end.
 
-    Only what has changed is written. A walk that never finishes leaves the old picture and what it has seen anew.
+    Readers see nothing of a walk until it ends, and then all of it; one that never ends leaves the picture as it was.
     """
 
     def __init__(self, index: EntryIndex, target: str, type: EntryType, tolerance_seconds: float) -> None:
@@ -36,6 +39,7 @@ class Walk:
         self._name = target
         self._tolerance_seconds = tolerance_seconds
         self.seen = self.added = self.changed = self.removed = 0
+        self._differences = f"differences_{next(_numbers)}"
         with index.writing() as connection:
             connection.execute(
                 "INSERT INTO targets (name, type) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET type = excluded.type",
@@ -44,134 +48,134 @@ class Walk:
             self._target, self._before = connection.execute(
                 "SELECT id, entries FROM targets WHERE name = ?", (target,)
             ).fetchone()
-            (last,) = connection.execute("SELECT max(id) FROM entries WHERE target = ?", (self._target,)).fetchone()
-        self._last = last or 0
-        # The numbers of the rows that were found again: 8 MB for a million entries.
-        self._met = array("q")
+            connection.execute(DIFFERENCES.format(name=self._differences))
+            self._connection = connection
+        self._memory = Memory(index, self._target)
+        self._positions = 0
+        self._runs: dict[int, Run] = {}
+        # Known entries that the memory did not have where they were seen.
+        self._elsewhere: set[str] = set()
 
     def put(self, batch: Sequence[ListedEntry]) -> None:
-        """Compare entries with the index, and write those that are new or different."""
+        """Compare entries with what is known, and set aside those that are new or different."""
         if not batch:
             return
+        names = [entry[2] for entry in batch]
+        marks = marks_of(list(map(_FACTS, batch)))
+        run = Run.of(names, marks)
+        if not run.faithful(len(batch)):
+            names = list(map(printable, names))
+            run = Run.of(names, marks)
+        position = self._positions
         self.seen += len(batch)
-        with self._index.writing() as connection:
-            rows = self._known(connection, batch)
-            new: dict[str, ListedEntry] = {}
-            different: list[tuple[ListedEntry, int]] = []
-            # Nearly every batch of every walk is as it was: this one comparison is all that happens to it.
-            unused = None in map(_LAST_ACCESSED, batch)
-            marks = list(map(_mark, batch)) if unused else list(map(hash, map(_FACTS, batch)))
-            if None in rows or list(map(_MARK, rows)) != marks:
-                for entry, row, mark in zip(batch, rows, marks, strict=True):
-                    if row is None:
-                        new[entry[2]] = entry
-                    elif row[1] != mark and not self._same(connection, row[2], entry):
-                        different.append((entry, row[2]))
-                rows = [row for row in rows if row is not None]
-            self._met.extend(map(_NUMBER, rows))
-            if new:
-                self.added += len(new)
-                connection.executemany(
-                    "INSERT INTO entries (target, name, size, created_at, last_accessed, files, mark)"
-                    " VALUES (?,?,?,?,?,?,?)",
-                    [(self._target, *_values(entry)) for entry in new.values()],
-                )
-            if different:
-                self.changed += len(different)
-                connection.executemany(
-                    "UPDATE entries SET name=?, size=?, created_at=?, last_accessed=?, files=?, mark=? WHERE id=?",
-                    [(*_values(entry), number) for entry, number in different],
-                )
+        self._positions += 1
+        # Nearly every batch of every walk is as it was, and this comparison is all that happens to it.
+        if self._memory.passes(position, run):
+            return
+        self._runs[position] = run
+        otherwise, strange = self._memory.unlike(run, names)
+        if otherwise or strange:
+            rows = self._compare({names[each]: batch[each] for each in (*otherwise, *strange)})
+            elsewhere = [names[each] for each in strange if names[each] in rows]
+            self._elsewhere.update(elsewhere)
+            if 2 * len(elsewhere) > len(batch):
+                self._memory.catch_up()
 
     def finish(self, now: float) -> None:
-        """Remove what was not seen, set ``indexed_at``, and note how large and how old what is left is."""
-        # A set: a scan may have shown an entry twice. Later numbers were not there as the walk began.
-        met = {number for number in self._met if number <= self._last}
-        if len(met) < self._before:
-            self._remove_unseen(met)
-        ages = self._ages(now)
-        with self._index.writing() as connection:
+        """Write what is different, remove what was not seen, set ``indexed_at``, note how large and how old all is."""
+        gone = sorted(name for name, _ in self._rest())
+        with self._ending() as connection:
+            undisturbed = self._memory.still_true(connection)
+            # What another walk has written meanwhile may be what this one came too early to see.
+            self._merge(connection, gone if undisturbed else ())
+            self._remember(connection, self.seen if undisturbed else None)
             connection.execute("UPDATE targets SET indexed_at = ?, error = '' WHERE id = ?", (now, self._target))
-            connection.execute("DELETE FROM ages WHERE target = ?", (self._name,))
-            connection.executemany("INSERT INTO ages VALUES (?, ?, ?, ?)", [(self._name, *row) for row in ages])
-            # The last walk of a day is the day's sample.
-            connection.execute(
-                "INSERT OR REPLACE INTO samples SELECT ?, name, entries, size FROM targets WHERE id = ?",
-                (int(now // 86400), self._target),
-            )
-            connection.execute("DELETE FROM samples WHERE day < ?", (int(now // 86400) - _SAMPLE_DAYS,))
-
-    def _ages(self, now: float) -> list[tuple[int, int, int]]:
-        """Count the target's entries and bytes by age band: one pass over them."""
-        bands = " ".join(f"WHEN created_at > ? THEN {band}" for band in range(len(AGE_LIMITS_DAYS)))
-        limits = [now - days * 86400.0 for days in AGE_LIMITS_DAYS]
-        with self._index.reading() as connection:
-            found: list[tuple[int, int, int]] = connection.execute(
-                f"SELECT CASE {bands} ELSE {len(AGE_LIMITS_DAYS)} END AS band, count(*), sum(size) "
-                "FROM entries NOT INDEXED WHERE target = ? GROUP BY band",
-                (*limits, self._target),
-            ).fetchall()
-        return found
+            note_ages(connection, self._target, now)
 
     def fail(self, error: str) -> None:
-        """Note why the target could not be read to the end; nothing is removed."""
-        with self._index.writing() as connection:
+        """Write what is different, and why the target could not be read to the end; nothing is removed."""
+        # What was not seen is as it was, and is known at the next walk too.
+        unseen = list(self._rest())
+        for first in range(0, len(unseen), _RUN):
+            names, marks = zip(*unseen[first : first + _RUN], strict=True)
+            self._runs[self._positions] = Run.of(names, marks)
+            self._positions += 1
+        with self._ending() as connection:
+            undisturbed = self._memory.still_true(connection)
+            self._merge(connection, ())
+            self._remember(connection, self.seen + len(unseen) if undisturbed else None)
             connection.execute("UPDATE targets SET error = ? WHERE id = ?", (error, self._target))
 
-    def _known(self, connection: sqlite3.Connection, batch: Sequence[ListedEntry]) -> list[Any]:
-        """Return (name, mark, number) of each entry, None for new ones.
+    def _rest(self) -> Iterator[tuple[str, int]]:
+        return (each for each in self._memory.rest() if each[0] not in self._elsewhere)
 
-        By one scan where the names lie together, as those of a walk do; else one by one.
-        """
-        names = [entry[2] for entry in batch]
-        low, high = min(names), max(names)
-        limit = 3 * len(batch) + 64
-        columns = "name, mark, id"
-        rows = connection.execute(
-            f"SELECT {columns} FROM entries WHERE target = ? AND name BETWEEN ? AND ? LIMIT ?",
-            (self._target, low, high, limit),
-        ).fetchall()
-        if len(rows) == limit:
-            rows = connection.execute(
-                f"SELECT {columns} FROM (SELECT value FROM json_each(?)) CROSS JOIN entries"
-                " ON target = ? AND name = value",
-                (json.dumps(names), self._target),
-            ).fetchall()
-        return list(map({row[0]: row for row in rows}.get, names))
+    def _compare(self, entries: dict[str, ListedEntry]) -> dict[str, Facts]:
+        """Set aside the entries that no row is the same as; return the rows of the others' and theirs by name."""
+        with self._index.staging() as connection:
+            self._check(connection)
+            rows = self._rows(connection, entries) if self._before else {}
+            different = []
+            for name, entry in entries.items():
+                values, row = _values(entry), rows.get(name)
+                if row is None:
+                    kind = Difference.NEW
+                elif self._same(values, row):
+                    continue
+                else:
+                    sorted_by_the_same = values[:2] == row[:2] and values[3] == row[3]
+                    kind = Difference.ACCESSED if sorted_by_the_same else Difference.CHANGED
+                    self.changed += 1
+                different.append((name, *values, kind))
+            connection.executemany(f"INSERT INTO temp.{self._differences} VALUES (?, ?, ?, ?, ?, ?)", different)
+        return rows
 
-    def _same(self, connection: sqlite3.Connection, number: int, entry: ListedEntry) -> bool:
-        """Whether a row says the same though its mark differs: within the tolerance, or marked by another Python."""
-        _, size, created_at, last_accessed, files, _ = _values(entry)
-        row = connection.execute(
-            "SELECT size, files, created_at, last_accessed FROM entries WHERE id = ?", (number,)
-        ).fetchone()
-        if row is None or row[:2] != (size, files) or (last_accessed is None) != (row[3] is None):
+    def _rows(self, connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, Facts]:
+        found = connection.execute(
+            "SELECT name, size, created_at, last_accessed, files FROM (SELECT value FROM json_each(?))"
+            " CROSS JOIN entries ON target = ? AND name = value",
+            (json.dumps(sorted(names)), self._target),
+        )
+        return {row[0]: row[1:] for row in found}
+
+    def _same(self, values: Facts, row: Facts) -> bool:
+        """Whether a row says the same though it is marked otherwise: within the tolerance, or by another Python."""
+        size, created_at, last_accessed, files = values
+        if (size, files) != (row[0], row[3]) or (last_accessed is None) != (row[2] is None):
             return False
-        apart = max(abs(created_at - row[2]), abs((last_accessed or 0.0) - (row[3] or 0.0)))
-        return bool(apart <= self._tolerance_seconds)
+        apart = max(abs(created_at - row[1]), abs((last_accessed or 0.0) - (row[2] or 0.0)))
+        return apart <= self._tolerance_seconds
 
-    def _remove_unseen(self, met: set[int]) -> None:
-        with self._index.reading() as connection:
-            # By the smallest index that has the numbers. Later ones are new since this walk began: of this walk, or of
-            # another process's.
-            rows = connection.execute(
-                "SELECT id FROM entries INDEXED BY entries_of_target_by_size WHERE target = ? AND id <= ?",
-                (self._target, self._last),
-            )
-            gone = array("q", (number for (number,) in rows if number not in met))
-        for first in range(0, len(gone), TRANSACTION_ENTRIES):
-            with self._index.writing() as connection:
-                portion = [(number,) for number in gone[first : first + TRANSACTION_ENTRIES]]
-                self.removed += connection.executemany("DELETE FROM entries WHERE id = ?", portion).rowcount
+    @contextmanager
+    def _ending(self) -> Iterator[sqlite3.Connection]:
+        """One transaction for all that the walk has found."""
+        with self._index.writing() as connection:
+            self._check(connection)
+            yield connection
+            connection.execute(f"DROP TABLE temp.{self._differences}")
+
+    def _merge(self, connection: sqlite3.Connection, gone: Sequence[str]) -> None:
+        before = self._entries(connection)
+        self.removed = merge(connection, self._target, self._differences, gone)
+        # Not as many as were new to the index: a scan may have shown one twice.
+        self.added = self._entries(connection) - before + self.removed
+
+    def _remember(self, connection: sqlite3.Connection, seen: int | None) -> None:
+        """Keep what was seen for the next walk, unless another one has changed the entries, or some were seen twice."""
+        if seen == self._entries(connection):
+            remember(connection, self._target, self._runs, self._positions)
+        else:
+            forget(connection, self._target)
+
+    def _entries(self, connection: sqlite3.Connection) -> int:
+        (entries,) = connection.execute("SELECT entries FROM targets WHERE id = ?", (self._target,)).fetchone()
+        return int(entries)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if connection is not self._connection:
+            raise StoreError(f"the index was begun anew while {self._name} was walked; the next walk fills it")
 
 
-def _values(entry: ListedEntry) -> tuple[str, int, float, float | None, int, int]:
-    """Return an entry's columns."""
-    _, _, name, size, created_at, last_accessed, files = entry
-    return name, min(size, _LARGEST_SIZE), created_at, last_accessed, min(files, _MOST_FILES), _mark(entry)
-
-
-def _mark(entry: ListedEntry) -> int:
-    """Return what stands for all of an entry but its name. Every process hashes numbers alike, and None otherwise."""
-    facts = _FACTS(entry)
-    return hash(facts if facts[2] is not None else (facts[0], facts[1], facts[3]))
+def _values(entry: ListedEntry) -> Facts:
+    """Return an entry's columns but its name."""
+    _, _, _, size, created_at, last_accessed, files = entry
+    return min(size, _LARGEST_SIZE), created_at, last_accessed, min(files, _MOST_FILES)

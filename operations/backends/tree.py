@@ -24,7 +24,7 @@ from core.listing import EntryType, ListedEntry, Pulse
 from core.printable import printable
 from core.targets import Target, TargetKind
 
-BATCH = 4096
+BATCH = 2048
 _PULSE_MASK = 0xFF
 _PULSE_SECONDS = 0.2
 
@@ -113,7 +113,7 @@ class TreeReader:
                 count += 1
                 if not count & _PULSE_MASK:
                     self._beat(count)
-                    if len(batch) >= BATCH:
+                    if len(batch) >= 2 * BATCH:
                         self.done += count
                         count = 0
                         yield from self._flush()
