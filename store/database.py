@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import StoreError
+
+log = logging.getLogger("store")
 
 Versions = tuple[str, ...]
 """The statements that bring an empty file to version 1, those that bring it to version 2, and so on."""
@@ -61,7 +64,7 @@ def connect(
         connection = sqlite3.connect(path, timeout=patience_seconds, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
-        _upgrade(connection, versions)
+        _upgrade(connection, path, versions)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be opened: {error}; move it aside to start with an empty one") from None
     return connection
@@ -84,7 +87,7 @@ def immediate(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _upgrade(connection: sqlite3.Connection, versions: Versions) -> None:
+def _upgrade(connection: sqlite3.Connection, path: Path, versions: Versions) -> None:
     if _version(connection) == len(versions):
         return
     with immediate(connection):
@@ -92,6 +95,8 @@ def _upgrade(connection: sqlite3.Connection, versions: Versions) -> None:
         found = _version(connection)
         if found > len(versions):
             raise StoreError(f"the database is of a newer version ({found}) of this program: upgrade the program")
+        if found:
+            log.info("%s is brought from version %d to %d", path, found, len(versions))
         for number, statements in enumerate(versions[found:], start=found + 1):
             # Not executescript: it would commit, and a kill in between would leave half a version.
             for statement in _statements(statements):

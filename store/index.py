@@ -23,6 +23,10 @@ from store.index_walk import Walk
 
 _PORTION = 20_000
 """Entries that are forgotten in one transaction, so that no other writer waits long."""
+_CACHE_KIB = 32 << 10
+_MERGING_KIB = 192 << 10
+"""A hundredth of a million entries, all over the tree, is on half of the 240 MB of pages: written in turn, each of them
+would be written several times over."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -30,10 +34,11 @@ class EntryIndex:
     """The index of one CACHE_DIR; implements ``core.listing.Listing`` and, with ``walk``, its writer's side.
 
     May be used by several threads; other processes may read and write the same file meanwhile. ``warning`` says
-    so when a damaged file has been set aside. Methods raise StoreError.
+    so when a damaged file has been set aside. Methods raise StoreError. ``patience_seconds`` is how long to wait
+    while another process writes: the first walk over a million entries ends with ten seconds of it.
     """
 
-    def __init__(self, path: Path, *, patience_seconds: float = 5.0) -> None:
+    def __init__(self, path: Path, *, patience_seconds: float = 60.0) -> None:
         self._path = path
         self._patience_seconds = patience_seconds
         self._lock = threading.RLock()
@@ -129,6 +134,20 @@ class EntryIndex:
         return self._transaction("IMMEDIATE", "COMMIT")
 
     @contextmanager
+    def merging(self) -> Iterator[sqlite3.Connection]:
+        """The same for changes all over the file: for its time most of a large index may be in memory."""
+        with self._lock, self._reporting():
+            connection = self._current()
+            connection.execute(f"PRAGMA cache_size=-{_MERGING_KIB}")
+            try:
+                with self.writing() as connection:
+                    yield connection
+            finally:
+                with suppress(sqlite3.Error):
+                    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                    connection.execute("PRAGMA shrink_memory")
+
+    @contextmanager
     def _transaction(self, kind: str, end: str) -> Iterator[sqlite3.Connection]:
         with self._lock, self._reporting():
             connection = self._current()
@@ -163,8 +182,9 @@ class EntryIndex:
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self._path, INDEX, patience_seconds=self._patience_seconds)
-        # A million entries and their indexes are some hundred megabytes: the default of 2 MB would thrash in a walk.
-        connection.execute("PRAGMA cache_size=-32768")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        # After the first walk over a million entries the log would keep its 250 MB.
+        connection.execute(f"PRAGMA journal_size_limit={_CACHE_KIB << 10}")
         return connection
 
     @contextmanager

@@ -1,8 +1,8 @@
 """What the last walk over a target saw, in its order: nearly all that the next one sees is known from this alone.
 
 To look up a million entries costs as much as to walk over them. A walk sees them in nearly the same order as the
-one before, so their names and marks are kept in that order, thousands in a row of SQLite. What is not found here is looked up: a
-memory that is out of step with the walk is slow, and never wrong.
+one before, so their names and marks are kept in that order, thousands in a row of SQLite. What is not found here is
+looked up: a memory that is out of step with the walk is slow, and never wrong.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Memory:
         Given a run and its names, which are thereby done with.
         """
         marks = array("q", run.marks)
-        otherwise, left = self._set_against_next(run, names, marks) if self._room() else ([], range(len(names)))
+        otherwise, left = self._set_against_next(names, marks) if self._room() else ([], range(len(names)))
         if 2 * len(left) > len(names):
             last = [names[each] for each in left[-_LAST:]]
             while self._room() and not any(map(self._ahead.__contains__, last)):
@@ -101,7 +101,7 @@ class Memory:
                 otherwise.append(position)
         return otherwise, strange
 
-    def _set_against_next(self, run: Run, names: list[str], marks: array[int]) -> tuple[list[int], Sequence[int]]:
+    def _set_against_next(self, names: list[str], marks: array[int]) -> tuple[list[int], Sequence[int]]:
         """Compare with the next run, nearly always the same but for a few; what only that one has is then ahead."""
         otherwise: list[int] = []
         left: list[int] = []

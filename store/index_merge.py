@@ -73,7 +73,7 @@ def merge(connection: sqlite3.Connection, target: int, differences: str, gone: S
 def note_ages(connection: sqlite3.Connection, target: int, now: float) -> None:
     """Count a target's entries and bytes by age band, and keep them; its last walk of a day is the day's sample."""
     limits = [now - days * 86400.0 for days in AGE_LIMITS_DAYS]
-    # Inside an index, which knows no sizes; and of these the sums up to each limit, for to group the rows is to sort them.
+    # Entries are counted inside an index, which knows no sizes.
     entries = [
         connection.execute(
             "SELECT count(*) FROM entries WHERE target = ? AND created_at > ? AND created_at <= ?",
@@ -81,6 +81,7 @@ def note_ages(connection: sqlite3.Connection, target: int, now: float) -> None:
         ).fetchone()[0]
         for younger, older in pairwise([math.inf, *limits, -math.inf])
     ]
+    # Sums up to each limit, whose differences are the bands: a GROUP BY would sort every row.
     sums = ", ".join(["coalesce(sum(size) FILTER (WHERE created_at > ?), 0)"] * len(limits))
     sizes = connection.execute(
         f"SELECT 0, {sums}, coalesce(sum(size), 0) FROM entries NOT INDEXED WHERE target = ?", (*limits, target)

@@ -68,6 +68,29 @@ INDEX: Versions = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
         created_at REAL NOT NULL, last_accessed REAL, files INTEGER NOT NULL, mark INTEGER NOT NULL
     );
+    CREATE INDEX entries_of_target ON entries (target, name, mark);
+    CREATE INDEX entries_of_target_by_time ON entries (target, created_at);
+    CREATE INDEX entries_of_target_by_size ON entries (target, size);
+    CREATE INDEX entries_by_name ON entries (name);
+    CREATE INDEX entries_by_time ON entries (created_at);
+    CREATE INDEX entries_by_size ON entries (size);
+    CREATE TRIGGER entry_known BEFORE INSERT ON entries
+        WHEN EXISTS (SELECT 1 FROM entries WHERE target = new.target AND name = new.name)
+    BEGIN
+        SELECT raise(IGNORE);
+    END;
+    CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
+        UPDATE targets SET entries = entries + 1, files = files + new.files, size = size + new.size
+        WHERE id = new.target;
+    END;
+    CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
+        UPDATE targets SET entries = entries - 1, files = files - old.files, size = size - old.size
+        WHERE id = old.target;
+    END;
+    CREATE TRIGGER entry_changed AFTER UPDATE OF files, size ON entries BEGIN
+        UPDATE targets SET files = files + new.files - old.files, size = size + new.size - old.size
+        WHERE id = new.target;
+    END;
     """,
     """
     CREATE TABLE ages (

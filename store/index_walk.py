@@ -148,7 +148,7 @@ class Walk:
     @contextmanager
     def _ending(self) -> Iterator[sqlite3.Connection]:
         """One transaction for all that the walk has found."""
-        with self._index.writing() as connection:
+        with self._index.merging() as connection:
             self._check(connection)
             yield connection
             connection.execute(f"DROP TABLE temp.{self._differences}")

@@ -24,7 +24,7 @@ from core.listing import EntryType, ListedEntry, Pulse
 from core.printable import printable
 from core.targets import Target, TargetKind
 
-BATCH = 2048
+BATCH = 1024
 _PULSE_MASK = 0xFF
 _PULSE_SECONDS = 0.2
 

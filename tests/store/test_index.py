@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -44,6 +46,13 @@ def index(tmp_path: Path) -> Iterator[EntryIndex]:
 
 def sums(index: EntryIndex) -> dict[str, tuple[int, int, int]]:
     return {each.target: (each.entries, each.files, each.size_bytes) for each in index.totals()}
+
+
+def entries_of(index: EntryIndex) -> dict[tuple[str, str], ListedEntry]:
+    found = by_cursor(index, Sort.NAME, 100, (), "")
+    entries = {(each.target, each.name): each for each in found}
+    assert len(entries) == len(found)
+    return entries
 
 
 def counted(path: Path) -> dict[str, tuple[int, int, int]]:
@@ -129,35 +138,98 @@ def test_what_stays_is_seen_exactly_once_while_others_come_and_go(
     assert all(seen.count(each) == 1 for each in staying)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rounds=st.lists(st.tuples(entries_strategy, st.booleans()), min_size=1, max_size=4))
-def test_totals_equal_a_count_of_the_rows_after_whatever_walks(
-    index: EntryIndex, tmp_path: Path, rounds: list[tuple[list[ListedEntry], bool]]
+endings_strategy = st.sampled_from(["finish", "fail", "never"])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rounds=st.lists(st.tuples(entries_strategy, endings_strategy, st.integers(1, 30)), min_size=1, max_size=5),
+    chance=st.randoms(use_true_random=False),
+)
+def test_whatever_walks_there_were_the_index_says_what_they_saw(
+    index: EntryIndex, tmp_path: Path, rounds: list[tuple[list[ListedEntry], str, int]], chance: Random
 ) -> None:
-    for entries, finish in rounds:
-        for target in KINDS:
-            fill(index, target, [each for each in entries if each.target == target], finish=finish)
+    with closing(EntryIndex(tmp_path / "index.sqlite3")) as reader:
+        index.keep_targets([])
+        expected: dict[tuple[str, str], ListedEntry] = {}
+        for entries, ending, size in rounds:
+            for target in KINDS:
+                mine = [each for each in entries if each.target == target]
+                chance.shuffle(mine)
+                walk = index.walk(target, KINDS[target])
+                for first in range(0, len(mine), size):
+                    walk.put(mine[first : first + size])
+                    assert entries_of(reader) == expected
+                if ending == "finish":
+                    walk.finish(1000.0)
+                    expected = {key: each for key, each in expected.items() if key[0] != target}
+                elif ending == "fail":
+                    walk.fail("permission denied")
+                if ending != "never":
+                    expected |= {(target, each.name): each for each in mine}
+                assert entries_of(reader) == expected
+                assert sums(reader) == counted(tmp_path / "index.sqlite3")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    before=entries_strategy, seen=st.tuples(entries_strategy, entries_strategy), after=entries_strategy,
+    failing=st.booleans(),
+)  # fmt: skip
+def test_after_two_walks_at_once_the_next_one_leaves_what_it_saw(
+    index: EntryIndex,
+    tmp_path: Path,
+    before: list[ListedEntry],
+    seen: tuple[list[ListedEntry], list[ListedEntry]],
+    after: list[ListedEntry],
+    failing: bool,
+) -> None:
+    index.keep_targets([])
+    put_all(index, before)
+    with closing(EntryIndex(tmp_path / "index.sqlite3")) as other:
+        walks = [each.walk("images", EntryType.IMAGES) for each in (index, other)]
+        for walk, entries in zip(walks, seen, strict=True):
+            walk.put([each for each in entries if each.target == "images"])
+        walks[0].finish(1000.0)
+        if failing:
+            walks[1].fail("permission denied")
+        else:
+            walks[1].finish(1001.0)
     assert sums(index) == counted(tmp_path / "index.sqlite3")
-    entries, finished = rounds[-1]
-    if finished:
-        assert sums(index)["images"][0] == sum(each.target == "images" for each in entries)
+    put_all(index, after)
+    assert entries_of(index) == {(each.target, each.name): each for each in after}
 
 
-def test_an_interrupted_walk_leaves_the_old_picture_and_what_was_seen(index: EntryIndex) -> None:
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shown=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=6))
+def test_a_scan_that_shows_entries_twice_hides_none_that_is_gone(index: EntryIndex, shown: list[list[int]]) -> None:
+    index.keep_targets([])
+    for numbers in shown:
+        walk = index.walk("keys", EntryType.REDIS)
+        for number in numbers:
+            walk.put([entry("keys", f"{number}"), entry("keys", f"{number}")])
+        walk.finish(2000.0)
+        assert {name for _, name in entries_of(index)} == {f"{number}" for number in numbers}
+        assert walk.seen == 2 * len(numbers)
+
+
+def test_a_walk_that_never_ends_leaves_the_picture_as_it_was(index: EntryIndex) -> None:
     fill(index, "images", [entry("images", "a", 1), entry("images", "b", 2)])
     fill(index, "images", [entry("images", "b", 20), entry("images", "c", 3)], finish=False)
-    assert {each.name: each.size_bytes for each in index.page().items} == {"a": 1, "b": 20, "c": 3}
-    assert sums(index) == {"images": (3, 3, 24)}
+    assert {each.name: each.size_bytes for each in index.page().items} == {"a": 1, "b": 2}
+    assert sums(index) == {"images": (2, 2, 3)}
     assert index.totals()[0].indexed_at == 1000.0
 
 
-def test_entries_that_a_scan_shows_twice_do_not_hide_one_that_is_gone(index: EntryIndex) -> None:
-    fill(index, "keys", [entry("keys", "a"), entry("keys", "b")])
-    walk = index.walk("keys", EntryType.REDIS)
-    for _ in range(2):
-        walk.put([entry("keys", "a"), entry("keys", "a")])
-    walk.finish(2000.0)
-    assert [each.name for each in index.page().items] == ["a"]
+def test_a_walk_that_fails_adds_what_it_saw_and_removes_nothing(index: EntryIndex) -> None:
+    fill(index, "images", [entry("images", "a", 1), entry("images", "b", 2)])
+    walk = index.walk("images", EntryType.IMAGES)
+    walk.put([entry("images", "b", 20), entry("images", "c", 3)])
+    walk.fail("permission denied")
+    assert {each.name: each.size_bytes for each in index.page().items} == {"a": 1, "b": 20, "c": 3}
+    assert (walk.added, walk.changed, walk.removed) == (1, 1, 0)
+    (totals,) = index.totals()
+    assert (totals.indexed_at, totals.error) == (1000.0, "permission denied")
 
 
 def test_unchanged_entries_are_not_written_again(index: EntryIndex, tmp_path: Path) -> None:
@@ -273,14 +345,14 @@ def test_a_file_that_somebody_deletes_is_made_again(index: EntryIndex, tmp_path:
 
 
 def test_another_process_reads_true_totals_while_this_one_writes(index: EntryIndex, tmp_path: Path) -> None:
-    # Every batch adds ten entries of one byte, and every walk ends with none: a reader sees equal sums at all times.
+    # Every walk ends with a multiple of eighty entries of one byte, and is put ten at a time.
     script = (
         "import sys, time; from pathlib import Path; from store.index import EntryIndex\n"
         "index = EntryIndex(Path(sys.argv[1])); print('ready', flush=True); seen = set(); page = 0\n"
         "end = time.monotonic() + 20\n"
         "while len(seen) < 5 and time.monotonic() < end:\n"
         "    for each in index.totals():\n"
-        "        assert each.entries == each.size_bytes and each.entries % 10 == 0, each\n"
+        "        assert each.entries == each.size_bytes and each.entries % 80 == 0, each\n"
         "        seen.add(each.entries)\n"
         "    page = index.page(page_size=100)\n"
         "    assert len(page.items) == min(page.total, 100), page\n"
@@ -292,11 +364,11 @@ def test_another_process_reads_true_totals_while_this_one_writes(index: EntryInd
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
         while reader.poll() is None:
-            walk = index.walk("images", EntryType.IMAGES)
-            for number in range(8):
-                walk.put([entry("images", f"{number}-{each}", 1) for each in range(10)])
-            walk.finish(1.0)
-            fill(index, "images", [])
+            for parts in (1, 4, 2, 3, 0):
+                walk = index.walk("images", EntryType.IMAGES)
+                for number in range(8 * parts):
+                    walk.put([entry("images", f"{number}-{each}", 1) for each in range(10)])
+                walk.finish(1.0)
         assert reader.stdout.read() == "5\n"
     assert reader.returncode == 0
 
@@ -314,11 +386,7 @@ def test_two_processes_that_walk_one_target_do_not_undo_each_other(tmp_path: Pat
 
 
 def test_entries_that_nobody_knows_the_last_use_of_are_marked_alike_in_every_process() -> None:
-    script = (
-        "from core.listing import EntryType, ListedEntry\n"
-        "from store.index_walk import _mark\n"
-        "print(_mark(ListedEntry('t', EntryType.MONGODB, 'a', 5, 1.5, None, 1)))\n"
-    )
+    script = "from store.index_memory import marks_of\nprint(marks_of([(5, 1.5, None, 1)]))\n"
     told = {
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=SOURCE).stdout
         for _ in range(3)
