@@ -36,7 +36,7 @@ def refresh(index: EntryIndex, backend: Backend, pulse: Pulse, now: float) -> Re
     """Walk a backend and reconcile the index with it; never raises for the backend's trouble.
 
     ``now`` is the wall clock as the walk begins. Raises StoreError when the index cannot be written, and lets
-    TaskCancelled pass: the index then has the old picture and what was seen anew.
+    TaskCancelled pass: the index is then as it was.
     """
     began = time.monotonic()
     walk = index.walk(backend.name, backend.type, tolerance_seconds=_TOLERANCE_SECONDS.get(backend.type, 0.0))

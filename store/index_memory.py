@@ -180,5 +180,6 @@ def remember(connection: sqlite3.Connection, target: int, runs: dict[int, Run], 
 
 
 def forget(connection: sqlite3.Connection, target: int) -> None:
-    connection.execute("UPDATE targets SET remembered = NULL WHERE id = ?", (target,))
+    """Leave the next walk with the rows alone."""
+    connection.execute("UPDATE targets SET revision = revision + 1, remembered = NULL WHERE id = ?", (target,))
     connection.execute("DELETE FROM runs WHERE target = ?", (target,))

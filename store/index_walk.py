@@ -150,6 +150,8 @@ class Walk:
         """One transaction for all that the walk has found."""
         with self._index.merging() as connection:
             self._check(connection)
+            if not connection.execute("SELECT 1 FROM targets WHERE id = ?", (self._target,)).fetchone():
+                raise StoreError(f"{self._name} left the index while it was walked; its next walk brings it back")
             yield connection
             connection.execute(f"DROP TABLE temp.{self._differences}")
 

@@ -1,7 +1,7 @@
 """Reads the entries of a file-system target: the same units that a sweep judges, none of them touched.
 
 Everything goes by directory descriptors and no link is followed. Subdirectories are entered in the order of names,
-so that a batch covers a small range of names and the index can compare it with one scan.
+so that each walk comes by the same entries in the same order, which is how the index knows them again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from core.printable import printable
 from core.targets import Target, TargetKind
 
 BATCH = 1024
+"""Entries after which a batch ends with its directory, or in the middle of it after twice as many: where one file more
+or less moves no batch but its own, the index knows the others again by one comparison each."""
 _PULSE_MASK = 0xFF
 _PULSE_SECONDS = 0.2
 

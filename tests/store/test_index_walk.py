@@ -136,6 +136,19 @@ def test_an_index_that_is_begun_anew_during_a_walk_says_so(index: EntryIndex, tm
     assert [each.name for each in index.page().items] == [entry(2).name]
 
 
+def test_a_target_that_is_taken_out_during_a_walk_does_not_leave_entries_behind(
+    index: EntryIndex, tmp_path: Path
+) -> None:
+    begun = index.walk("a", EntryType.DIRECTORY)
+    begun.put([entry(1)])
+    with closing(EntryIndex(tmp_path / "index.sqlite3")) as other:
+        other.keep_targets([])
+    with pytest.raises(StoreError, match="left the index"):
+        begun.finish(1000.0)
+    assert index.totals() == ()
+    assert index.page().items == ()
+
+
 def test_an_index_of_an_earlier_version_keeps_its_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "index.sqlite3"
     with closing(connect(path, INDEX[:2])) as old:
