@@ -47,7 +47,8 @@ def held(tmp_path: Path) -> dict[str, int]:
     with closing(sqlite3.connect(tmp_path / "index.sqlite3")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         (totals,) = connection.execute("SELECT entries, files, size FROM targets")
-        assert connection.execute("SELECT count(*), sum(files), sum(size) FROM entries").fetchone() == totals
+        summed = "SELECT count(*), coalesce(sum(files), 0), coalesce(sum(size), 0) FROM entries"
+        assert connection.execute(summed).fetchone() == totals
         return dict(connection.execute("SELECT name, size FROM entries"))
 
 
@@ -123,6 +124,25 @@ def test_names_with_anything_in_them_are_kept_apart(index: EntryIndex) -> None:
         walk(index, named)
         assert {each.name for each in index.page().items} == {"", "a\\x00b", "a", "b", "图"}
     assert walk(index, named[:1]) == (0, 0, 4)
+
+
+def test_times_that_creep_are_written_once_they_are_beyond_the_tolerance(index: EntryIndex) -> None:
+    found = []
+    for moment in (100.0, 102.0, 102.0, 104.0, 105.0):
+        begun = index.walk("a", EntryType.REDIS, tolerance_seconds=2.5)
+        begun.put([entry(1)._replace(created_at=moment)])
+        begun.finish(1000.0)
+        found.append(index.page().items[0].created_at)
+    assert found == [100.0, 100.0, 100.0, 104.0, 104.0]
+
+
+@pytest.mark.parametrize("others", [0, 30_000])
+def test_what_was_only_looked_at_is_noted(index: EntryIndex, others: int) -> None:
+    seen = [entry(number)._replace(last_accessed=5.0) for number in range(others + 2)]
+    walk(index, seen)
+    seen[1:] = [each._replace(last_accessed=6.0) for each in seen[1:]]
+    assert walk(index, seen) == (0, others + 1, 0)
+    assert [each.last_accessed for each in index.page(sort=Sort.NAME).items[:2]] == [5.0, 6.0]
 
 
 def test_an_index_that_is_begun_anew_during_a_walk_says_so(index: EntryIndex, tmp_path: Path) -> None:
