@@ -116,7 +116,6 @@ def run(base: Path, entries: int, in_directory: int, rounds: int) -> dict[str, s
     backend = FileBackend(target, Boundaries(base / "project", base / "state"))
     index = EntryIndex(base / "state" / "index.sqlite3")
     first = cost_of(lambda: refreshed(index, backend))
-    size_bytes = sum(each.stat().st_size for each in (base / "state").glob("index.sqlite3*"))
 
     walks, unchanged, changed = [], [], []
     totals = []
@@ -128,6 +127,7 @@ def run(base: Path, entries: int, in_directory: int, rounds: int) -> dict[str, s
             change(directories, 0.01, number)
             bare_walk(root)  # warm again, as before the other walks
             changed.append(cost_of(lambda: refreshed(index, backend)))
+    size_bytes = sum(each.stat().st_size for each in (base / "state").glob("index.sqlite3*"))
     walk, totals_seconds = statistics.median(seconds for seconds, _ in walks), statistics.median(totals)
 
     upkeep = [
