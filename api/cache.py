@@ -27,7 +27,7 @@ from api.ports import Operations
 from api.waiting import WaitSeconds, accept, settled
 from api.wishes import RefreshWish, WarmupWish
 from core.access import Caller, Role
-from core.listing import LAST_PAGE, MAX_PAGE_SIZE, EntryType, Sort
+from core.listing import LAST_PAGE, MAX_PAGE_SIZE, EntryQuery, EntryType, Sort
 from core.tasks import Task, TaskState
 
 SYSTEM = "comfyui-cache-keeper"
@@ -79,7 +79,8 @@ def cache_routes(operations: Operations, gate: Gate) -> APIRouter:
     ) -> Envelope[DetailsData]:
         """By `page` or, at any depth as quick as the first, by `cursor`."""
         operations.auditor.read(caller, "cache.details", target, {"type": type, "sort": sort.value})
-        found = operations.details(type=type, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size)
+        query = EntryQuery((type,) if type else (), target, sort)
+        found = operations.details(query, cursor=cursor, page=page, page_size=page_size)
         data = DetailsData(
             items=[EntryData.of(each) for each in found.items], total=found.total, page=None if cursor else page,
             page_size=page_size, next_cursor=found.next_cursor, indexed_at=moment(operations.stats().indexed_at),

@@ -7,7 +7,16 @@ from typing import Any, Protocol
 
 from core.access import Caller, Role
 from core.audit import Records
-from core.listing import AgeBand, Availability, Backend, DaySample, EntryType, ListingPage, Sort, TargetTotals
+from core.listing import (
+    AgeBand,
+    Availability,
+    Backend,
+    DaySample,
+    EntryQuery,
+    EntryType,
+    ListingPage,
+    TargetTotals,
+)
 from core.tasks import Json, Priority, Task, TaskEngine
 
 
@@ -47,9 +56,7 @@ class Operations(Protocol):
     def auditor(self) -> Records: ...
 
     def stats(self) -> Stats: ...
-    def details(
-        self, *, type: EntryType | None, target: str, sort: Sort, cursor: str, page: int, page_size: int
-    ) -> ListingPage: ...
+    def details(self, query: EntryQuery, *, cursor: str, page: int, page_size: int) -> ListingPage: ...
     def ages(self) -> tuple[AgeBand, ...]: ...
     def samples(self, since_day: int) -> tuple[DaySample, ...]: ...
     def availability(self) -> Mapping[str, tuple[Backend, Availability]]: ...

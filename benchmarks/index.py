@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.measure import publish, table
 from cleaner.roots import Boundaries
-from core.listing import Sort
+from core.listing import EntryQuery, Sort
 from core.targets import Target, TargetKind, Unit
 from operations.backends.files import FileBackend
 from operations.indexing import refresh
@@ -163,16 +163,18 @@ def _beside(costs: list[tuple[float, float]], walks: list[tuple[float, float]]) 
 def pages(index: EntryIndex) -> str:
     rows = []
     for sort in Sort:
-        total = index.page(sort=sort).total
+        total = index.page(EntryQuery(sort=sort)).total
         last = total // PAGE
-        first = median_of(lambda sort=sort: index.page(sort=sort), 200)  # type: ignore[misc]
-        cursors = [index.page(sort=sort, page=page).next_cursor for page in (1, last // 4, last // 2, last - 2)]
+        first = median_of(lambda sort=sort: index.page(EntryQuery(sort=sort)), 200)  # type: ignore[misc]
+        cursors = [
+            index.page(EntryQuery(sort=sort), page=page).next_cursor for page in (1, last // 4, last // 2, last - 2)
+        ]
         by_cursor = max(
-            median_of(lambda sort=sort, cursor=cursor: index.page(sort=sort, cursor=cursor), 200)  # type: ignore[misc]
+            median_of(lambda sort=sort, cursor=cursor: index.page(EntryQuery(sort=sort), cursor=cursor), 200)  # type: ignore[misc]
             for cursor in cursors
         )
         middle, end = (
-            median_of(lambda sort=sort, page=page: index.page(sort=sort, page=page), 15)  # type: ignore[misc]
+            median_of(lambda sort=sort, page=page: index.page(EntryQuery(sort=sort), page=page), 15)  # type: ignore[misc]
             for page in (last // 2, last)
         )
         rows.append(

@@ -60,6 +60,18 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True)
+class EntryQuery:
+    """Which entries are meant, and in which order; an empty field matches all."""
+
+    types: Collection[EntryType] = ()
+    target: str = ""
+    sort: Sort = Sort.NEWEST
+
+
+ALL_ENTRIES = EntryQuery()
+
+
+@dataclass(frozen=True)
 class ListingPage:
     """``total`` counts what matches. ``next_cursor`` is empty at the end."""
 
@@ -117,14 +129,7 @@ class Listing(Protocol):
         """Return one sample a target and day from ``since_day`` on, by day."""
 
     def page(
-        self,
-        *,
-        types: Collection[EntryType] = (),
-        target: str = "",
-        sort: Sort = Sort.NEWEST,
-        cursor: str = "",
-        page: int = 1,
-        page_size: int = 20,
+        self, query: EntryQuery = ALL_ENTRIES, *, cursor: str = "", page: int = 1, page_size: int = 20
     ) -> ListingPage:
         """Return a page, by ``cursor`` where one is given, else by number; raises BadCursor."""
 

@@ -6,12 +6,20 @@ damaged. Whoever then asks for them gets the StoreError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 from core.errors import StoreError
-from core.listing import AgeBand, DaySample, EntryType, Listing, ListingPage, Sort, TargetTotals
+from core.listing import (
+    ALL_ENTRIES,
+    AgeBand,
+    DaySample,
+    EntryQuery,
+    Listing,
+    ListingPage,
+    TargetTotals,
+)
 from core.tasks import ALL_TASKS, Batch, Json, Task, TaskEngine, TaskPage, TaskQuery, TaskRequest, WorkerInfo
 
 
@@ -108,18 +116,9 @@ class LateListing:
         return self._listing.get().samples(since_day)
 
     def page(
-        self,
-        *,
-        types: Collection[EntryType] = (),
-        target: str = "",
-        sort: Sort = Sort.NEWEST,
-        cursor: str = "",
-        page: int = 1,
-        page_size: int = 20,
+        self, query: EntryQuery = ALL_ENTRIES, *, cursor: str = "", page: int = 1, page_size: int = 20
     ) -> ListingPage:
-        return self._listing.get().page(
-            types=types, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size
-        )
+        return self._listing.get().page(query, cursor=cursor, page=page, page_size=page_size)
 
     def close(self) -> None:
         self._listing.close()

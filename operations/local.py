@@ -9,7 +9,7 @@ from typing import Any
 
 from config import Settings
 from core.errors import NotFound
-from core.listing import EntryType, Sort
+from core.listing import EntryQuery, EntryType, Sort
 from core.tasks import TaskQuery, TaskState
 from operations import views
 from operations.callers import command_caller
@@ -33,10 +33,9 @@ class LocalOperations:
 
     def details(self, wanted: EntriesWanted) -> dict[str, Any]:
         self._read("cache.details", wanted.target)
-        found = self._operations.details(
-            type=EntryType(wanted.type) if wanted.type else None, target=wanted.target,
-            sort=Sort(wanted.sort or Sort.NEWEST), cursor=wanted.cursor, page=wanted.page, page_size=wanted.page_size,
-        )  # fmt: skip
+        types = (EntryType(wanted.type),) if wanted.type else ()
+        query = EntryQuery(types, wanted.target, Sort(wanted.sort or Sort.NEWEST))
+        found = self._operations.details(query, cursor=wanted.cursor, page=wanted.page, page_size=wanted.page_size)
         return views.details(found, page=None if wanted.cursor else wanted.page, page_size=wanted.page_size)
 
     def backend_info(self) -> dict[str, Any]:

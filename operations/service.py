@@ -13,14 +13,15 @@ from typing import Any
 from core.access import Caller, Role
 from core.errors import BadRequest, NotFound, TaskStateError
 from core.listing import (
+    ALL_ENTRIES,
     AgeBand,
     Availability,
     Backend,
     DaySample,
+    EntryQuery,
     EntryType,
     Listing,
     ListingPage,
-    Sort,
     TargetTotals,
 )
 from core.tasks import Json, Priority, Task, TaskEngine, TaskQuery, TaskRequest, TaskState, host_queue
@@ -131,20 +132,12 @@ class Operations:
         )
 
     def details(
-        self,
-        *,
-        type: EntryType | None = None,
-        target: str = "",
-        sort: Sort = Sort.NEWEST,
-        cursor: str = "",
-        page: int = 1,
-        page_size: int = 20,
+        self, query: EntryQuery = ALL_ENTRIES, *, cursor: str = "", page: int = 1, page_size: int = 20
     ) -> ListingPage:
         """Return a page of entries; raises NotFound for a target that is not configured, BadCursor."""
-        if target:
-            refuse_unknown_target(target, self._names())
-        types = () if type is None else (type,)
-        return self._listing.page(types=types, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size)
+        if query.target:
+            refuse_unknown_target(query.target, self._names())
+        return self._listing.page(query, cursor=cursor, page=page, page_size=page_size)
 
     def ages(self) -> tuple[AgeBand, ...]:
         """Return the sizes by age of each target, as its last walk found them."""

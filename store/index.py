@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from core.errors import StoreError
-from core.listing import AgeBand, DaySample, EntryType, ListingPage, Sort, TargetTotals
+from core.listing import ALL_ENTRIES, AgeBand, DaySample, EntryQuery, EntryType, ListingPage, TargetTotals
 from store.database import connect
 from store.index_pages import read_page
 from store.index_schema import INDEX
@@ -76,19 +76,10 @@ class EntryIndex:
         return tuple(DaySample(*row) for row in rows)
 
     def page(
-        self,
-        *,
-        types: Collection[EntryType] = (),
-        target: str = "",
-        sort: Sort = Sort.NEWEST,
-        cursor: str = "",
-        page: int = 1,
-        page_size: int = 20,
+        self, query: EntryQuery = ALL_ENTRIES, *, cursor: str = "", page: int = 1, page_size: int = 20
     ) -> ListingPage:
         with self.reading() as connection:
-            return read_page(
-                connection, types=types, target=target, sort=sort, cursor=cursor, page=page, page_size=page_size
-            )
+            return read_page(connection, query, cursor=cursor, page=page, page_size=page_size)
 
     # Writing
 

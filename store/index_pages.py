@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from core.errors import BadCursor
-from core.listing import MAX_PAGE_SIZE, EntryType, ListedEntry, ListingPage, Sort
+from core.listing import MAX_PAGE_SIZE, EntryQuery, EntryType, ListedEntry, ListingPage, Sort
 
 _COLUMNS = {
     Sort.NEWEST: ("created_at", True), Sort.OLDEST: ("created_at", False), Sort.LARGEST: ("size", True),
@@ -30,18 +30,12 @@ class _Order(NamedTuple):
 
 
 def read_page(
-    connection: sqlite3.Connection,
-    *,
-    types: Collection[EntryType],
-    target: str,
-    sort: Sort,
-    cursor: str,
-    page: int,
-    page_size: int,
+    connection: sqlite3.Connection, query: EntryQuery, *, cursor: str, page: int, page_size: int
 ) -> ListingPage:
     """Given a connection inside a transaction, return a page; raises BadCursor."""
-    order = _Order(*_COLUMNS[sort])
-    after = _read_cursor(cursor, sort) if cursor else None
+    types, target = query.types, query.target
+    order = _Order(*_COLUMNS[query.sort])
+    after = _read_cursor(cursor, query.sort) if cursor else None
     size = min(max(page_size, 1), MAX_PAGE_SIZE)
     skipped = (max(page, 1) - 1) * size
     targets = connection.execute("SELECT id, name, type, entries FROM targets").fetchall()
@@ -63,7 +57,7 @@ def read_page(
         else:
             rows = _rows(connection, only, order, count, offset=skipped)
         more = from_end > 0
-    following = _write_cursor(sort, rows[-1]) if more and rows else ""
+    following = _write_cursor(query.sort, rows[-1]) if more and rows else ""
     return ListingPage(tuple(_entry(row) for row in rows), total, following)
 
 

@@ -14,7 +14,7 @@ from api.pages.site import Site, Visit
 from api.pages.tasks import as_json, may_retry
 from api.ports import Operations
 from api.texts import TEXTS
-from core.listing import AGE_LIMITS_DAYS, LAST_PAGE, AgeBand, EntryType, Family, Sort
+from core.listing import AGE_LIMITS_DAYS, LAST_PAGE, AgeBand, EntryQuery, EntryType, Family, Sort
 
 _PAGE_SIZE = 25
 _GROWTH_DAYS = 90
@@ -45,7 +45,8 @@ def cache_pages(operations: Operations, site: Site) -> APIRouter:
             kind = EntryType(type) if type in set(EntryType) else None
             # An address may name a target that is no longer configured: it finds nothing, and the rest is shown.
             wanted = target if target in known else ""
-            found = operations.details(type=kind, target=wanted, sort=sort, cursor="", page=page, page_size=_PAGE_SIZE)
+            query = EntryQuery((kind,) if kind else (), wanted, sort)
+            found = operations.details(query, cursor="", page=page, page_size=_PAGE_SIZE)
             today = int(time.time() // 86400)
             return {
                 **followed(operations, visit, task),

@@ -12,7 +12,7 @@ import pytest
 
 from core.effects import Effect
 from core.errors import BackendError, TaskCancelled
-from core.listing import Backend, EntryType, Family
+from core.listing import Backend, EntryQuery, EntryType, Family
 from core.retention import DAY_SECONDS, HOUR_SECONDS
 from operations.indexing import refresh
 from store.index import EntryIndex
@@ -92,8 +92,10 @@ class BackendContract:
         assert totals.size_bytes == sum(entry.size_bytes for entry in listed) > 0
         assert totals.indexed_at is not None
         assert totals.indexed_at >= before
-        page = index.page(types=[filled.type], target=filled.backend.name, page_size=4)
-        rest = index.page(types=[filled.type], target=filled.backend.name, page_size=4, cursor=page.next_cursor)
+        page = index.page(EntryQuery(types=[filled.type], target=filled.backend.name), page_size=4)
+        rest = index.page(
+            EntryQuery(types=[filled.type], target=filled.backend.name), page_size=4, cursor=page.next_cursor
+        )
         assert (page.total, len(page.items), len(rest.items), rest.next_cursor) == (6, 4, 2, "")
         expected = {
             filled.listed_name(f"{word}{number}", age): age

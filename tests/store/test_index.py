@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadCursor, StoreError
-from core.listing import EntryType, ListedEntry, Sort
+from core.listing import EntryQuery, EntryType, ListedEntry, Sort
 from store.index import EntryIndex
 from tests.workspace import SOURCE
 
@@ -91,7 +91,9 @@ def by_cursor(index: EntryIndex, sort: Sort, size: int, types: tuple[str, ...], 
     cursor = ""
     while True:
         page = index.page(
-            types=[EntryType(each) for each in types], target=target, sort=sort, cursor=cursor, page_size=size
+            EntryQuery(types=[EntryType(each) for each in types], target=target, sort=sort),
+            cursor=cursor,
+            page_size=size,
         )
         found += page.items
         cursor = page.next_cursor
@@ -114,7 +116,7 @@ def test_pages_by_cursor_and_by_number_are_slices_of_the_sorted_whole(
     assert keys == sorted(keys, reverse=sort.value.startswith("-"))
     for number in range(len(found) // size + 2):
         kinds = [EntryType(each) for each in types]
-        page = index.page(types=kinds, target=target, sort=sort, page=number + 1, page_size=size)
+        page = index.page(EntryQuery(types=kinds, target=target, sort=sort), page=number + 1, page_size=size)
         assert list(page.items) == found[number * size : (number + 1) * size]
         assert page.total == len(wished)
         assert bool(page.next_cursor) == ((number + 1) * size < len(wished))
@@ -126,12 +128,12 @@ def test_what_stays_is_seen_exactly_once_while_others_come_and_go(
     index: EntryIndex, entries: list[ListedEntry], later: list[ListedEntry], sort: Sort, size: int
 ) -> None:
     put_all(index, entries)
-    first = index.page(sort=sort, page_size=size)
+    first = index.page(EntryQuery(sort=sort), page_size=size)
     put_all(index, later)
     seen = list(first.items)
     cursor = first.next_cursor
     while cursor:
-        page = index.page(sort=sort, page_size=size, cursor=cursor)
+        page = index.page(EntryQuery(sort=sort), page_size=size, cursor=cursor)
         seen += page.items
         cursor = page.next_cursor
     staying = set(entries) & set(later)
@@ -295,9 +297,9 @@ def test_a_cursor_that_was_not_given_out_is_refused(index: EntryIndex, cursor: s
 
 def test_a_cursor_of_another_order_is_refused(index: EntryIndex) -> None:
     fill(index, "images", [entry("images", each) for each in "abc"])
-    cursor = index.page(sort=Sort.NAME, page_size=1).next_cursor
+    cursor = index.page(EntryQuery(sort=Sort.NAME), page_size=1).next_cursor
     with pytest.raises(BadCursor, match="another order"):
-        index.page(sort=Sort.LARGEST, cursor=cursor)
+        index.page(EntryQuery(sort=Sort.LARGEST), cursor=cursor)
 
 
 def test_targets_that_are_no_longer_configured_are_forgotten(index: EntryIndex, tmp_path: Path) -> None:

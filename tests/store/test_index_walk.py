@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import StoreError
-from core.listing import EntryType, ListedEntry, Sort
+from core.listing import EntryQuery, EntryType, ListedEntry, Sort
 from store.database import connect
 from store.index import EntryIndex
 from store.index_align import matching_blocks
@@ -72,7 +72,7 @@ def test_a_large_change_is_written_wholesale_and_nothing_is_missing_afterwards(
     assert walk(index, [entry(number, 2) for number in range(24_001)]) == (1, 0, 0)
     assert index.totals()[0].size_bytes == 48_002
     for sort in Sort:
-        page = index.page(sort=sort, page=200, page_size=100)
+        page = index.page(EntryQuery(sort=sort), page=200, page_size=100)
         assert len(page.items) == 100
 
 
@@ -142,7 +142,7 @@ def test_what_was_only_looked_at_is_noted(index: EntryIndex, others: int) -> Non
     walk(index, seen)
     seen[1:] = [each._replace(last_accessed=6.0) for each in seen[1:]]
     assert walk(index, seen) == (0, others + 1, 0)
-    assert [each.last_accessed for each in index.page(sort=Sort.NAME).items[:2]] == [5.0, 6.0]
+    assert [each.last_accessed for each in index.page(EntryQuery(sort=Sort.NAME)).items[:2]] == [5.0, 6.0]
 
 
 def test_an_index_that_is_begun_anew_during_a_walk_says_so(index: EntryIndex, tmp_path: Path) -> None:
@@ -181,7 +181,9 @@ def test_an_index_of_an_earlier_version_keeps_its_entries(tmp_path: Path, caplog
         old.execute("INSERT INTO samples VALUES (20000, 'a', 3, 3)")
     with caplog.at_level("INFO"), closing(EntryIndex(path)) as index:
         assert "from version 2 to 3" in caplog.text
-        assert [each.name for each in index.page(sort=Sort.NAME).items] == [entry(number).name for number in range(3)]
+        assert [each.name for each in index.page(EntryQuery(sort=Sort.NAME)).items] == [
+            entry(number).name for number in range(3)
+        ]
         (totals,) = index.totals()
         assert (totals.entries, totals.size_bytes, totals.indexed_at) == (3, 3, 5.0)
         assert len(index.samples(0)) == 1
