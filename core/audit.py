@@ -41,7 +41,8 @@ class AuditOutcome(StrEnum):
 class AuditRecord:
     """One record. ``seq`` and the hashes are given by the log that keeps it.
 
-    ``action`` is a verb with its object, e.g. ``cache.cleanup``. ``effect`` holds numbers such as files and bytes.
+    ``action`` is a verb with its object, e.g. ``cache.cleanup``; a dry run of it is ``cache.cleanup.plan``. ``effect``
+    holds numbers such as files and bytes.
     ``parameters`` has secrets redacted before it comes here. ``intent_seq`` is, in a result, the ``seq`` of its intent,
     0 where there is none.
     """
@@ -65,6 +66,21 @@ class AuditRecord:
     seq: int = 0
     previous_hash: str = ""
     hash: str = ""
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing was to be changed; also of records from before ``.plan``, whose action does not tell."""
+        return is_dry_run(self.parameters)
+
+
+def is_dry_run(parameters: Mapping[str, Any]) -> bool:
+    """Whether the parameters of an operation ask for a plan alone."""
+    return parameters.get("dry_run") is True
+
+
+def recorded_action(action: str, parameters: Mapping[str, Any]) -> str:
+    """Return the name that an operation goes by in the log: a plan's must not be taken for a deletion's."""
+    return f"{action}.plan" if is_dry_run(parameters) else action
 
 
 @dataclass(frozen=True)

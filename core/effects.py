@@ -48,9 +48,12 @@ class Effect:
         return not (self.failed.total or self.refused or self.busy)
 
     def numbers(self) -> dict[str, int]:
-        """Return what the audit log keeps of it."""
+        """Return what the audit log keeps of it: a plan's numbers under names that no sum of deletions counts."""
+        entries, files, size = ("would_delete_entries", "would_delete_files", "would_free_bytes")
+        if not self.dry_run:
+            entries, files, size = ("entries", "files", "bytes")
         return {
-            "entries": self.deleted_entries, "files": self.deleted_files, "bytes": self.freed_bytes,
+            entries: self.deleted_entries, files: self.deleted_files, size: self.freed_bytes,
             "skipped": self.skipped.total, "failed": self.failed.total,
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from config import Settings, prefers_chinese
-from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage
+from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage, is_dry_run
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
 from core.errors import BadRequest, StoreError
 from core.printable import printable
@@ -141,6 +141,7 @@ def _line(record: Mapping[str, Any]) -> str:
         f"{record['seq']:>6}  {when}  {stage:<10} {record['outcome']:<8} {who}",
         record["action"],
         record["target"],
+        "dry-run" if is_dry_run(record["parameters"]) else "",
     ]
     if record["duration_seconds"] is not None:
         parts.append(f"{record['duration_seconds']:.2f} s")

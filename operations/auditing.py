@@ -17,7 +17,18 @@ from typing import Any
 
 from config import Settings
 from core.access import Caller, Channel
-from core.audit import AuditLog, AuditOutcome, AuditPage, AuditQuery, AuditRecord, Head, Stage, redact, redact_text
+from core.audit import (
+    AuditLog,
+    AuditOutcome,
+    AuditPage,
+    AuditQuery,
+    AuditRecord,
+    Head,
+    Stage,
+    recorded_action,
+    redact,
+    redact_text,
+)
 from core.audit_chain import json_line
 from core.errors import AccessDenied, CacheKeeperError, RefusedTarget, StoreError
 from operations.late import Late
@@ -101,9 +112,10 @@ class Auditor:
     ) -> Iterator[Underway]:
         """Write the intent, let the body do it, write the result; what the body raises is written and raised on.
 
-        Raises StoreError before the body when the operation is destructive and its intent cannot be written.
+        With ``dry_run`` among the parameters the action is recorded as ``<action>.plan``. Raises StoreError before the
+        body when the operation is destructive and its intent cannot be written.
         """
-        intent = _record(caller, Stage.INTENT, action, target, parameters)
+        intent = _record(caller, Stage.INTENT, recorded_action(action, parameters), target, parameters)
         try:
             intent = self.log.append(intent)
         except StoreError as error:

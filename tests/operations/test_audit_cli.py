@@ -62,6 +62,14 @@ def test_the_list_shows_who_did_what_and_what_was_never_finished(desk: Desk) -> 
     assert "没有记录" in desk.run("list", "--action", "nothing")
 
 
+def test_a_dry_run_is_marked_also_in_a_record_whose_action_does_not_tell(desk: Desk) -> None:
+    desk.log.append(record(1, action="cache.clear", parameters={"dry_run": True}))
+    desk.log.append(record(2, action="cache.clear", parameters={"dry_run": False}))
+    done, planned = desk.run("list").splitlines()
+    assert "cache.clear  images  dry-run" in planned
+    assert "dry-run" not in done
+
+
 def test_what_is_listed_does_not_command_the_terminal(desk: Desk) -> None:
     desk.log.append(record(1, target="x\x1b]0;evil\x07", error="\x1b[2Jgone"))
     assert "\x1b" not in desk.run("list")

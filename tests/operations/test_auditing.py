@@ -15,6 +15,7 @@ import pytest
 
 from core.access import Caller, Channel, Role
 from core.audit import AuditOutcome, AuditQuery, AuditRecord, Stage
+from core.effects import Effect
 from core.errors import BackendError, RefusedTarget, StoreError
 from operations.auditing import Auditor
 from store.audit_log import SqliteAuditLog
@@ -55,6 +56,19 @@ def test_an_operation_leaves_who_what_when_and_what_came_of_it(auditor: Auditor)
     assert result.effect == {"files": 3, "bytes": 4096}
     assert result.duration_seconds is not None
     assert 0 <= result.duration_seconds < 10
+    assert judged(auditor.log).ok
+
+
+def test_a_dry_run_goes_by_another_name_than_what_it_is_a_plan_of(auditor: Auditor) -> None:
+    for dry_run in (True, False):
+        with auditor.operation(ALICE, "cache.clear", "images", {"dry_run": dry_run}) as operation:
+            operation.effect = Effect("images", "images", dry_run, 182, 1823, 4, 31_293_440).numbers()
+    *_, planned, _, cleared = kept(auditor)
+    assert [each.action for each in kept(auditor)] == ["cache.clear.plan"] * 2 + ["cache.clear"] * 2
+    assert (planned.is_dry_run, cleared.is_dry_run) == (True, False)
+    assert (cleared.effect["entries"], cleared.effect["files"], cleared.effect["bytes"]) == (182, 1823, 31_293_440)
+    assert not {"entries", "files", "bytes"} & set(planned.effect)
+    assert planned.effect["would_free_bytes"] == 31_293_440
     assert judged(auditor.log).ok
 
 

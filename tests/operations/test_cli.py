@@ -132,6 +132,20 @@ def test_what_a_command_did_is_on_record_before_and_after(alone: Workspace) -> N
     assert alone.run("-m", "operations", "audit", "verify").returncode == 0
 
 
+def test_a_dry_run_is_on_record_as_a_plan_and_counts_as_no_deletion(alone: Workspace) -> None:
+    fill(alone)
+    ask_json(alone, "clear", "--target", "images", "--dry-run")
+    for line in alone.run("-m", "operations", "audit", "list").stdout.splitlines():
+        assert ".plan  images  dry-run" in line
+    exported = alone.run("-m", "operations", "audit", "export", "--format", "jsonl").stdout.splitlines()
+    records = [json.loads(line) for line in exported]
+    assert {each["action"] for each in records} == {"clear.request.plan", "cache.clear.plan"}
+    (result,) = (each for each in records if (each["action"], each["stage"]) == ("cache.clear.plan", "result"))
+    assert result["effect"]["would_delete_entries"] == 5
+    assert not {"entries", "files", "bytes"} & set(result["effect"])
+    assert ask_json(alone, "audit", "list", "--action", "cache.clear")["records"] == []
+
+
 def test_the_same_commands_answer_the_same_here_and_far_away(project: Workspace) -> None:
     ask_json(project, "refresh")
     viewer = token(project, "viewer")
