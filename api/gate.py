@@ -17,13 +17,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 from fastapi import HTTPException, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -35,6 +36,8 @@ FAILED_SIGN_INS_PER_MINUTE = 20
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_VIEWER = "local:anyone"
 """Who reads on this machine without a token: any of its users, or a browser of theirs."""
+
+_MOST_NAMED = 10
 
 log = logging.getLogger("api")
 
@@ -153,18 +156,36 @@ class Needs:
 
 
 class GatedRoute(APIRoute):
-    """A route whose gate is asked before the body is read."""
+    """A route whose gate is asked before the body is read, and that refuses query parameters it does not know.
+
+    ``dryrun=true`` must not delete what ``dry_run=true`` would have planned.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         needed = list(_needed(self.dependant))
+        # A monitor or a link may add what it likes to /healthz, /metrics and /docs.
+        strict = self.path.startswith("/api/") or not SAFE_METHODS.issuperset(self.methods or ())
+        known = sorted(set(_query_names(self.dependant)))
 
         async def handle_admitted(request: Request) -> Response:
             for each in needed:
                 await each.admit(request)
+            if strict:
+                _refuse_unknown(request, known)
             return await handle(request)
 
         return handle_admitted
+
+
+def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        there = f"there are: {', '.join(known)}" if known else "there are none here"
+        raise RequestValidationError(
+            [{"type": "unknown", "loc": ("query", name), "msg": f"is no parameter of this; {there}"}
+             for name in unknown[:_MOST_NAMED]]
+        )  # fmt: skip
 
 
 def _needed(dependant: Dependant) -> Iterator[Needs]:
@@ -172,6 +193,12 @@ def _needed(dependant: Dependant) -> Iterator[Needs]:
         if isinstance(each.call, Needs):
             yield each.call
         yield from _needed(each)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    yield from (each.alias for each in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _query_names(each)
 
 
 def _bearer(request: Request) -> str | None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -287,6 +288,39 @@ def test_numbers_that_fit_no_database_are_refused_by_name(
     caches: Caches, method: str, path: str, name: str, value: str
 ) -> None:
     problem(caches.call(method, f"{path}?{name}={value}"), 422, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("cleanup?days=100&dryrun=true", "dryrun"),
+        ("cleanup?day=1.5", "day"),
+        ("clear?confirm=previews&Target=p", "Target"),
+    ],
+)
+def test_a_misspelt_parameter_deletes_nothing_and_is_named(caches: Caches, path: str, field: str) -> None:
+    files = caches.fill("previews", 200, 200, 0.1, 0.2)
+    before = caches.get("operations?limit=1")["counts"]
+    body = problem(caches.call("DELETE", path), 422, field)
+    assert f"{field}: is no parameter of this; there are: " in body["detail"]
+    assert "dry_run" in body["detail"]
+    assert all(file.exists() for file in files)
+    assert caches.get("operations?limit=1")["counts"] == before
+    # A stranger does not learn what there is.
+    problem(caches.call("DELETE", path, None), 401)
+    problem(caches.call("DELETE", path, Role.VIEWER), 403)
+
+
+def test_every_route_refuses_a_parameter_that_it_does_not_know_but_those_for_monitors(caches: Caches) -> None:
+    document = caches.call("GET", "/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method in methods:
+            if path in ("/healthz", "/metrics"):
+                assert caches.call("GET", f"{path}?no_such=1").status != 422
+                continue
+            body = None if method == "get" else b"{}"
+            answer = caches.call(method.upper(), re.sub(r"{[^}]*}", "x", path) + "?no_such=1", body=body)
+            problem(answer, 422, "no_such")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "61", "1e400", "99999999999999999999", "x", ""])
