@@ -16,7 +16,8 @@ from cleaner.configured import ROOT, aged, boundaries_of, bytecode_target, confi
 from cleaner.judge import Progress
 from cleaner.recorded import Sweeper, sweep_on_record
 from cleaner.report import SweepReport
-from cleaner.show import info_lines, report_lines, size_text
+from cleaner.show import info_lines, report_lines, size_text, stopped_line
+from cleaner.stopping import Stopping, stopping_on_signals
 from cleaner.sweep import DEFAULT_TRASH_HOURS, Run, count_units, sweep
 from core.errors import ConfigError, RefusedTarget
 from core.targets import Target, TargetKind
@@ -40,9 +41,10 @@ def parser() -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(
         prog="python -m cleaner",
         description="Cleans caches by age, size and free space. 按保留天数、容量和剩余空间清理缓存。",
-        epilog="exit code: 0 done, 1 something failed or was refused, 2 bad usage, 75 another cleaner is at work, "
-        "78 settings that cannot be used / "
-        "退出码：0 完成，1 有失败或被拒绝，2 用法错误，75 另一清理进程正在运行，78 配置错误",
+        epilog="exit code: 0 done, 1 something failed or was (in a dry run: would be) refused, 2 bad usage, "
+        "75 another cleaner is at work, 78 settings that cannot be used, 130 interrupted / "
+        "退出码：0 完成，1 有失败或被拒绝（试运行：将被拒绝），2 用法错误，75 另一清理进程正在运行，"
+        "78 配置错误，130 被中断",
     )
     add = cli.add_argument
     add("--info", "--stats", action="store_true", dest="info", help="show what is there / 显示缓存统计")
@@ -178,16 +180,24 @@ def recording(settings: config.Settings, *, scheduled: bool = False) -> Sweeper:
 
 def _clean(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> int:
     if not options.dry_run and not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
-        planned = _sweep_all(options, targets, replace(run, dry_run=True), sweep)
+        with stopping_on_signals() as stopping:
+            planned = _sweep_all(options, targets, replace(run, dry_run=True), sweep, stopping)
+        if stopping.cut_short:
+            return stopping.exit_code
         _print(planned, options)
         if not _confirmed(planned):
             return EXIT_TROUBLE
         run = replace(run, now=time.time())
-    reports = _sweep_all(options, targets, run, sweeper)
+    with stopping_on_signals() as stopping:
+        reports = _sweep_all(options, targets, run, sweeper, stopping)
     if options.json:
         print(json.dumps([report.as_dict() for report in reports], indent=2))
     else:
         _print(reports, options)
+    if stopping.cut_short:
+        if not run.dry_run:
+            print(stopped_line(reports, chinese=config.prefers_chinese()), file=sys.stderr)
+        return stopping.exit_code
     return exit_code(reports)
 
 
@@ -198,9 +208,15 @@ def exit_code(reports: Sequence[SweepReport]) -> int:
     return EXIT_BUSY if any(report.busy for report in reports) else EXIT_DONE
 
 
-def _sweep_all(options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper) -> list[SweepReport]:
+def _sweep_all(
+    options: argparse.Namespace, targets: list[Target], run: Run, sweeper: Sweeper, stopping: Stopping
+) -> list[SweepReport]:
+    reports: list[SweepReport] = []
     with _progress(options) as progress:
-        return [report for target in targets for report in sweeper(target, replace(run, progress=progress))]
+        for target in targets:
+            if not stopping.asked():
+                reports += sweeper(target, replace(run, progress=stopping.heeded_by(progress)))
+    return reports
 
 
 def _print(reports: list[SweepReport], options: argparse.Namespace) -> None:

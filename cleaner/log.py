@@ -63,6 +63,7 @@ class CleanerLog:
             f"clean finished target={report.target} units={report.deleted_units} files={report.deleted_files} "
             f"directories={report.deleted_dirs} freed_bytes={report.freed_bytes} trashed={report.trashed_units} "
             f"skipped={report.skipped.total} failed={report.failed.total} seconds={report.duration_seconds:.2f}"
+            + (" stopped=before_the_end" if report.stopped else "")
         )
         self.flush()
 

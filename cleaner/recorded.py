@@ -36,7 +36,10 @@ def sweep_on_record(records: Records, caller: Caller) -> Sweeper:
                 operation.effect = _effect(reports)
                 operation.refused = "; ".join(filter(None, (each.refused or each.busy for each in reports)))
                 failed = sum(each.failed.total for each in reports)
-                operation.failed = f"{failed} could not be deleted" if failed else ""
+                stopped = "stopped before the end" if any(each.stopped for each in reports) else ""
+                operation.failed = "; ".join(
+                    filter(None, (stopped, f"{failed} could not be deleted" if failed else ""))
+                )
         except StoreError as error:
             return [SweepReport(target.name, root, run.now, run.dry_run, refused=str(error)) for root in target.roots]
         return reports

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from types import FrameType
 
 import config
 from cleaner.__main__ import days_number, exit_code, recording
@@ -18,7 +19,7 @@ from cleaner.configured import ROOT, aged, boundaries_of, configured_targets
 from cleaner.recorded import Sweeper
 from cleaner.report import SweepReport
 from cleaner.scheduled import is_due, run_scheduled
-from cleaner.show import report_lines
+from cleaner.show import report_lines, stopped_line
 from cleaner.stamp import read_clock
 from cleaner.sweep import Run, sweep
 from core.errors import ConfigError
@@ -121,14 +122,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return config.EXIT_CONFIG
     except ValueError as error:
         cli.error(str(error))
+    heard: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        heard.append(number)
+        scheduler.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: scheduler.stop())
+        signal.signal(number, stop)
     if not (options.run_once or options.dry_run):
         scheduler.start_scheduler()
         return 0
     reports = scheduler.run_once()
     for report in reports:
         print("\n".join(report_lines(report, chinese=config.prefers_chinese())))
+    if heard and any(report.stopped for report in reports):
+        if not options.dry_run:
+            print(stopped_line(reports, chinese=config.prefers_chinese()), file=sys.stderr)
+        return 128 + heard[0]
     return exit_code(reports)
 
 

@@ -70,6 +70,20 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
     return lines
 
 
+def stopped_line(reports: Iterable[SweepReport], *, chinese: bool = False) -> str:
+    """Given the reports of a run that was stopped, return what it deleted before."""
+    units = files = freed_bytes = 0
+    for report in reports:
+        units, files = units + report.deleted_units, files + report.deleted_files
+        freed_bytes += report.freed_bytes + report.purged_bytes
+    if chinese:
+        return f"提前停止：此前已删除 {units:,} 项（{files:,} 个文件），释放 {size_text(freed_bytes)}；其余内容未动"
+    return (
+        f"stopped before the end: {_counted(units, 'unit', chinese=False)} ({_counted(files, 'file', chinese=False)}) "
+        f"had been deleted by then, freeing {size_text(freed_bytes)}; the rest is untouched"
+    )
+
+
 _NOUNS = {
     "unit": ("unit", "units", "项"),
     "file": ("file", "files", "个文件"),

@@ -100,10 +100,15 @@ def _sweep_root(target: Target, given: str, run: Run) -> SweepReport:
         report.stopped = True
     except OSError as error:
         report.failed.add("", error.strerror or str(error))
-    report.duration_seconds = time.monotonic() - began
-    if not run.dry_run and not report.missing:
-        with _log(run) as log:
-            log.finished(report)
+    except KeyboardInterrupt:
+        report.stopped = True
+        raise
+    finally:
+        # Also of an interrupted run: what went before is gone.
+        report.duration_seconds = time.monotonic() - began
+        if not run.dry_run and not report.missing:
+            with _log(run) as log:
+                log.finished(report)
     return report
 
 

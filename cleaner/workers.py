@@ -10,6 +10,7 @@ import os
 import pickle
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -131,6 +132,9 @@ def _remove_empty(walk: Walk, root: int, paths: list[str]) -> None:
 
 def main() -> None:
     """One worker: read a Job from stdin, walk, write reports to stdout; stops when stdin is closed."""
+    # A terminal's Ctrl-C comes to all of them; the parent hears it, and closes stdin.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     job: Job = pickle.load(sys.stdin.buffer)
     report = SweepReport(job.target.name, job.real, job.rules.now, job.dry_run)
     report.plan.shown = job.shown

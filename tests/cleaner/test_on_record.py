@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.audit import AuditQuery, AuditRecord, Stage
+from core.audit import AuditOutcome, AuditQuery, AuditRecord, Stage
 from store.audit_log import SqliteAuditLog
 from tests.workspace import Workspace, workspace_in
 
@@ -49,6 +51,63 @@ def test_a_cleaning_by_hand_names_the_person_and_what_went_and_a_dry_run_leaves_
     )  # fmt: skip
     assert intent.actor.startswith("local:")
     assert (result.effect["entries"], result.effect["files"]) == (1, 1)
+
+
+def many_old(place: Workspace, count: int = 3000) -> Path:
+    month = place.root / "resources" / "img" / "01"
+    for number in range(count):
+        task = month / f"task-{number:04}"
+        task.mkdir(parents=True)
+        for path in (task / "0.png", task):
+            path.write_bytes(b"png") if path != task else None
+            os.utime(path, (1e9, 1e9))
+    # Enough young ones, so that nobody finds it too much.
+    for number in range(count // 5):
+        (month / f"young-{number}").mkdir()
+    return month
+
+
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        (["cleaner", "--days", "7"], signal.SIGINT),
+        (["cleaner", "--days", "7"], signal.SIGTERM),
+        (["cleaner", "--days", "7", "--workers", "2"], signal.SIGINT),
+        (["cleaner.scheduler", "--run-once"], signal.SIGINT),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
+)
+def test_an_interrupted_cleaning_says_and_records_what_it_deleted(
+    place: Workspace, command: list[str], number: signal.Signals
+) -> None:
+    month = many_old(place)
+
+    def left() -> int:
+        return sum(each.name.startswith("task-") for each in month.iterdir())
+
+    program = place.start(*command[1:], module=command[0])
+    while left() == 3000:
+        assert program.process.poll() is None, program.output()
+    # It stands still, so that the signal finds it in the middle; as a terminal's does, it comes to its workers too.
+    os.killpg(program.pid, signal.SIGSTOP)
+    assert left() > 0
+    time.sleep(0.3)
+    os.killpg(program.pid, number)
+    os.killpg(program.pid, signal.SIGCONT)
+    code = program.wait()
+    _, result = kept(place)
+    gone = 3001 - left() - old(place).exists()
+    assert (result.effect["entries"], result.effect["files"], result.effect["failed"]) == (gone, gone, 0)
+    log = (place.root / "cache_cleaner.log").read_text()
+    assert f"clean finished target=images units={gone} " in log
+    if "--workers" in command and left() == 0:
+        return  # they were quicker than the news
+    assert 0 < gone < 3001
+    assert (result.outcome, result.error) == (AuditOutcome.FAILURE, "stopped before the end")
+    assert log.endswith("stopped=before_the_end\n")
+    assert code == 128 + number
+    assert f"stopped before the end: {gone:,} unit" in program.output()
+    assert "Traceback" not in program.output()
 
 
 def test_a_cleaning_that_cannot_be_put_on_record_deletes_nothing_and_says_so(place: Workspace) -> None:
