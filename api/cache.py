@@ -200,6 +200,10 @@ def _cleaning(
     whole = all(each.get("ok", True) for each in data.effects)
     if not whole:
         words = Words("部分目标未完成，原因见 effects", "not all of it could be done; effects says why")
+        if dry_run:
+            words = Words(
+                "试运行：部分目标会被拒绝，原因见 effects", "dry run: not all would be done; effects says why"
+            )
     return reply(request, data, words, success=whole)
 
 

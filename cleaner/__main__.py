@@ -203,7 +203,7 @@ def _clean(options: argparse.Namespace, targets: list[Target], run: Run, sweeper
 
 def exit_code(reports: Sequence[SweepReport]) -> int:
     """Given reports, return the process's exit code; busy only when nothing worse happened."""
-    if any(report.refused or report.failed.total for report in reports):
+    if any(report.refused or report.would_refuse or report.failed.total for report in reports):
         return EXIT_TROUBLE
     return EXIT_BUSY if any(report.busy for report in reports) else EXIT_DONE
 
@@ -225,10 +225,11 @@ def _print(reports: list[SweepReport], options: argparse.Namespace) -> None:
 
 
 def _confirmed(planned: list[SweepReport]) -> bool:
-    units = sum(report.deleted_units for report in planned)
+    going = [report for report in planned if not report.would_refuse]
+    units = sum(report.deleted_units for report in going)
     if not units:
         return True
-    freed = size_text(sum(report.freed_bytes for report in planned))
+    freed = size_text(sum(report.freed_bytes for report in going))
     try:
         answer = input(f"Delete {units:,} and free {freed}? / 确认删除 {units:,} 项？ [y/N] ")
     except EOFError:

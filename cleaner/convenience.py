@@ -68,7 +68,8 @@ class CacheCleaner:
 
         ``freed_space`` is measured: disk blocks of files without another hard link. Raises RefusedTarget (also
         for a run that would take more than 90 % of the target, unless ``allow_most``) and TargetBusy. What
-        could not be removed is in ``report.failed``.
+        could not be removed is in ``report.failed``. A dry run raises nothing for most of a target going:
+        ``report.would_refuse`` says why the run would.
         """
         return self._sweep(days_threshold, dry_run=dry_run, allow_most=allow_most).result()
 

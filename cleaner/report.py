@@ -41,7 +41,8 @@ class SweepReport:
     of deleted files that had no other hard link; ``apparent_bytes`` is their length as ``ls`` shows it.
     ``trashed_units`` were moved aside and free their bytes only when the trash is purged (``purged_bytes``).
     ``arrived_lately`` of the expired units came here within the last hour and brought old times along (unpacked,
-    or copied with ``cp -p``). ``refused`` and ``busy`` say why nothing was done.
+    or copied with ``cp -p``). ``refused`` and ``busy`` say why nothing was done; ``would_refuse`` says in a dry run
+    why a real one would do nothing, and the numbers are then what it would do if it were let.
     """
 
     target: str
@@ -63,6 +64,7 @@ class SweepReport:
     warnings: list[str] = field(default_factory=list)
     refused: str | None = None
     busy: str | None = None
+    would_refuse: str | None = None
     missing: bool = False
     stopped: bool = False
 
@@ -141,6 +143,7 @@ class SweepReport:
             "warnings": [printable(warning) for warning in self.warnings],
             "refused": self.refused,
             "busy": self.busy,
+            "would_refuse": self.would_refuse,
             "missing": self.missing,
             "stopped": self.stopped,
         }  # fmt: skip

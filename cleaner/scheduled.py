@@ -72,6 +72,8 @@ def _tell(report: SweepReport) -> None:
     if report.refused or report.busy:
         log.warning("cleaning %s: %s", report.target, report.refused or report.busy)
         return
+    if report.would_refuse:
+        log.warning("cleaning %s would be refused: %s", report.target, report.would_refuse)
     log.info(
         "%s target=%s units=%d files=%d freed_bytes=%d skipped=%d failed=%d seconds=%.1f",
         "planned" if report.dry_run else "cleaned",

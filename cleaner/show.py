@@ -30,8 +30,15 @@ def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False)
             say("  refused: ", "  已拒绝：") + reason_text(str(report.refused or report.busy), chinese=chinese),
         ]
     lines = [head]
+    if report.would_refuse:
+        lines.append(
+            say("  a run would be refused: ", "  实际执行会被拒绝：")
+            + reason_text(report.would_refuse, chinese=chinese)
+        )
     if not report.missing:
         going = say("would delete", "将删除") if report.dry_run else say("deleted", "已删除")
+        if report.would_refuse:
+            going = say("if it were let, it would delete", "若允许执行，将删除")
         lines.append(
             f"  {going} {_counted(report.deleted_units, 'unit', chinese)} "
             f"({_counted(report.deleted_files, 'file', chinese)}, "

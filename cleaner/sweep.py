@@ -36,14 +36,16 @@ ALLOW_MOST = "--allow-most (in Python allow_most=True, in fleet.toml largest_sha
 class Run:
     """How to sweep. ``now`` is the wall clock in seconds since the epoch.
 
-    ``allow_most`` permits taking nearly all of a target, and an age of 0 days. ``measure_all`` reads young
-    entries too (exact statistics). ``progress`` is called a few times a second; answering False stops the run.
+    ``allow_most`` permits taking nearly all of a target, and an age of 0 days; ``if_meant`` says how whoever asked
+    gives that leave. ``measure_all`` reads young entries too (exact statistics). ``progress`` is called a few times
+    a second; answering False stops the run.
     """
 
     boundaries: Boundaries
     now: float
     dry_run: bool = False
     allow_most: bool = False
+    if_meant: str = ALLOW_MOST
     measure_all: bool = False
     progress: Progress | None = None
     log_max_bytes: int = 10 << 20
@@ -116,7 +118,7 @@ def _check_policy(target: Target, run: Run) -> None:
     days = target.policy.older_than_seconds
     # "not >" instead of "<=": nan must be refused too.
     if days is not None and (not days >= 0 or (days == 0 and not run.allow_most)):
-        reason = say.NEGATIVE_AGE(seconds=days) if days else say.ALL_EXPIRED(seconds=days, words=ALLOW_MOST)
+        reason = say.NEGATIVE_AGE(seconds=days) if days else say.ALL_EXPIRED(seconds=days, words=run.if_meant)
         raise RefusedTarget(say.TARGET(target=target.name, reason=reason))
 
 
@@ -148,7 +150,7 @@ def _sweep_open(target: Target, real: Path, run: Run, report: SweepReport) -> No
             interrupted=interrupted,
         )
         if not run.dry_run and not run.allow_most:
-            _refuse_too_much(target, walk, root)
+            _refuse_too_much(target, walk, root, run)
         if lock is not None:
             judge.log = log = stack.enter_context(_log(run))
             log.started(report)
@@ -161,6 +163,8 @@ def _sweep_open(target: Target, real: Path, run: Run, report: SweepReport) -> No
             run_shared(target, walk, root, lock, workers, run)
         else:
             walk.run(root)
+        if run.dry_run and not run.allow_most and not report.stopped:
+            report.would_refuse = _too_much(target, report, run)
         if lock is not None:
             purge(root, report, run.now, DEFAULT_TRASH_HOURS if target.trash_hours is None else target.trash_hours)
             if not report.stopped:
@@ -185,7 +189,7 @@ def _disk(root: int) -> DiskSpace:
     return DiskSpace(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize, disk.f_files, disk.f_favail)
 
 
-def _refuse_too_much(target: Target, walk: Walk, root: int) -> None:
+def _refuse_too_much(target: Target, walk: Walk, root: int, run: Run) -> None:
     """Raise RefusedTarget when the walk would take more of the target than it may unasked."""
     judge = walk.judge
     if surely_within(root, walk, target.largest_share):
@@ -194,16 +198,23 @@ def _refuse_too_much(target: Target, walk: Walk, root: int) -> None:
     replace(walk, judge=replace(judge, report=planned, dry_run=True)).run(root)
     if planned.stopped:
         raise Stopped
+    if refusal := _too_much(target, planned, run):
+        raise RefusedTarget(refusal)
+
+
+def _too_much(target: Target, planned: SweepReport, run: Run) -> str | None:
+    """Return why a run that does what was planned is refused, None when it is not."""
     going, total = planned.plan.deleted.entries, planned.plan.entries
-    if going > target.largest_share * total:
-        reason = say.TOO_MUCH(
-            going=going,
-            total=total,
-            share=f"{going / total:.0%}",
-            limit=f"{target.largest_share:.0%}",
-            words=ALLOW_MOST,
-        )
-        raise RefusedTarget(say.TARGET(target=target.name, reason=reason))
+    if going <= target.largest_share * total:
+        return None
+    reason = say.TOO_MUCH(
+        going=going,
+        total=total,
+        share=f"{going / total:.0%}",
+        limit=f"{target.largest_share:.0%}",
+        words=run.if_meant,
+    )
+    return say.TARGET(target=target.name, reason=reason)
 
 
 def _trash(target: Target, rules: Rules, root: int, run: Run, report: SweepReport, stack: ExitStack) -> Trash | None:

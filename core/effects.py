@@ -24,7 +24,8 @@ class Effect:
     An *entry* is what expires as one thing: a task's images, a file, a key, a document, a model. ``freed_bytes`` was
     measured where the backend can measure (disk blocks, MEMORY USAGE), and is 0 where it cannot.
     ``reasons`` counts entries and bytes by why they went or stayed; ``first`` lists some of what goes, each
-    ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing was done.
+    ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing was done,
+    ``would_refuse`` why a run would do nothing: ``reasons`` and ``first`` are then what it would judge.
     """
 
     target: str
@@ -42,19 +43,23 @@ class Effect:
     warnings: Sequence[str] = ()
     refused: str = ""
     busy: str = ""
+    would_refuse: str = ""
 
     @property
     def ok(self) -> bool:
-        return not (self.failed.total or self.refused or self.busy)
+        """Whether all of it was done; of a plan: whether all of it would be."""
+        return not (self.failed.total or self.refused or self.busy or self.would_refuse)
 
-    def numbers(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int | str]:
         """Return what the audit log keeps of it: a plan's numbers under names that no sum of deletions counts."""
         entries, files, size = ("would_delete_entries", "would_delete_files", "would_free_bytes")
         if not self.dry_run:
             entries, files, size = ("entries", "files", "bytes")
+        refusal = {"would_refuse": self.would_refuse} if self.would_refuse else {}
         return {
             entries: self.deleted_entries, files: self.deleted_files, size: self.freed_bytes,
             "skipped": self.skipped.total, "failed": self.failed.total,
+            **refusal,
         }  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

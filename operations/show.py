@@ -143,6 +143,8 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
     if problem := effect["refused"] or effect["busy"]:
         out.write(f"{say('refused', '已拒绝')}: {printable(say.reason(problem))}\n")
         return
+    if problem := effect.get("would_refuse"):
+        out.write(f"{say('would be refused', '执行时会被拒绝')}: {printable(say.reason(problem))}\n    ")
     going = say("would delete", "将删除") if effect["dry_run"] else say("deleted", "已删除")
     out.write(
         f"{going} {effect['deleted_entries']:,} {say('entries', '项')} "

@@ -75,6 +75,8 @@ class Cleaning:
         for target in configured_targets(self._settings):
             for report in sweep(target, run):
                 problem = report.refused or report.busy or (report.warnings[0] if report.missing else "")
+                if report.would_refuse:
+                    problem = f"would be refused: {report.would_refuse}"
                 yield f"{target.name} {report.root}: " + (
                     problem
                     or f"would delete {report.deleted_units} entries, {report.deleted_files} files, "

@@ -67,6 +67,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{entries} entries in {files} files would go, {size}",
         "将删除 {entries} 个条目、{files} 个文件，共 {size}",
     ),
+    "would_refuse": ("This would be refused", "执行时会被拒绝"),
     "went": (
         "{entries} entries in {files} files were deleted, {size} freed",
         "已删除 {entries} 个条目、{files} 个文件，释放 {size}",

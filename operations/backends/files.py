@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from core.entries import KEPT_REASONS
 from core.errors import BackendError, RefusedTarget, TaskCancelled
 from core.listing import Availability, EntryType, Family, ListedEntry, Pulse
 from core.printable import printable
-from core.retention import RetentionPolicy
+from core.retention import DAY_SECONDS, RetentionPolicy
 from core.targets import Target, TargetKind
 from operations.backends.tally import refusal_of_age
 from operations.backends.tree import TreeReader
@@ -82,14 +83,24 @@ class FileBackend:
         target = self._target
         if older_than_seconds is not None:
             target = replace(target, policy=replace(target.policy, older_than_seconds=older_than_seconds))
-        return self._sweep(target, now, dry_run, pulse, allow_most=False)
+        return self._sweep(target, now, dry_run, pulse, if_meant=self._if_meant(older_than_seconds))
 
     def clear(self, *, now: float, dry_run: bool, pulse: Pulse) -> Effect:
         policy = self._target.policy
         everything = RetentionPolicy(pinned=policy.pinned, keep_file=policy.keep_file, everything=True)
-        return self._sweep(replace(self._target, policy=everything), now, dry_run, pulse, allow_most=True)
+        return self._sweep(replace(self._target, policy=everything), now, dry_run, pulse)
 
-    def _sweep(self, target: Target, now: float, dry_run: bool, pulse: Pulse, *, allow_most: bool) -> Effect:
+    def _if_meant(self, older_than_seconds: float | None) -> str:
+        """How to take nearly all of the target: nobody does so from afar, or by a box that was ticked in passing."""
+        days = "" if older_than_seconds is None else f" --days {older_than_seconds / DAY_SECONDS:.10g}"
+        # In no language: it is part of a sentence in either.
+        command = f"python -m cleaner --target {shlex.quote(self.name)}{days} --allow-most"
+        return f"{command} (fleet.toml: largest_share = 1.0)"
+
+    def _sweep(self, target: Target, now: float, dry_run: bool, pulse: Pulse, *, if_meant: str | None = None) -> Effect:
+        """Sweep each root. Without ``if_meant`` everything may go; with it, nearly everything is refused with these
+        words on what to do.
+        """
         cancelled: list[TaskCancelled] = []
         before = 0
 
@@ -106,8 +117,8 @@ class FileBackend:
         for root in target.roots:
             log_max_bytes, log_backups = self._log
             run = Run(
-                self._boundaries, now, dry_run, allow_most, progress=progress, log_max_bytes=log_max_bytes,
-                log_backups=log_backups,
+                self._boundaries, now, dry_run, if_meant is None, if_meant or "", progress=progress,
+                log_max_bytes=log_max_bytes, log_backups=log_backups,
             )  # fmt: skip
             reports += sweep(replace(target, roots=(root,)), run)
             if cancelled:
@@ -132,12 +143,16 @@ def effect_of(reports: list[SweepReport], target: str, backend: str, dry_run: bo
          "bytes": line.allocated_bytes}
         for line in total.plan.first if line.reason not in KEPT_REASONS
     ]  # fmt: skip
+    # A root that a run would refuse is judged and listed, and adds nothing to what the run would do.
+    does = [report for report in reports if not report.would_refuse]
     return Effect(
-        target, backend, dry_run, total.deleted_units, total.deleted_files, total.deleted_dirs,
-        total.freed_bytes + total.purged_bytes, round(total.duration_seconds, 3), reasons, first,
+        target, backend, dry_run, sum(each.deleted_units for each in does), sum(each.deleted_files for each in does),
+        sum(each.deleted_dirs for each in does), sum(each.freed_bytes + each.purged_bytes for each in does),
+        round(total.duration_seconds, 3), reasons, first,
         _trouble(total.skipped), _trouble(total.failed), [printable(warning) for warning in total.warnings],
         "; ".join(report.refused for report in reports if report.refused),
         "; ".join(report.busy for report in reports if report.busy),
+        "; ".join(report.would_refuse for report in reports if report.would_refuse),
     )  # fmt: skip
 
 

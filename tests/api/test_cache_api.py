@@ -153,11 +153,15 @@ def test_a_cleanup_deletes_what_is_old_and_says_what_it_did(caches: Caches) -> N
 def test_a_cleanup_that_is_refused_deletes_nothing_and_says_why(caches: Caches) -> None:
     caches.call("DELETE", "clear?target=previews&confirm=previews")
     files = caches.fill("previews", *[30] * 20)
+    plan = caches.call("DELETE", "cleanup?days=7&target=previews&dry_run=true").json()
+    assert (plan["success"], plan["message"]) == (False, "试运行：部分目标会被拒绝，原因见 effects")
     answer = caches.call("DELETE", "cleanup?days=7&target=previews")
     document = answer.json()
     assert (answer.status, document["success"]) == (200, False)
     assert document["message"] == "部分目标未完成，原因见 effects"
     assert "more than 90%" in document["data"]["effects"][0]["refused"]
+    assert plan["data"]["effects"][0]["would_refuse"] == document["data"]["effects"][0]["refused"]
+    assert plan["data"]["deleted_entries"] == 0
     assert all(file.exists() for file in files)
     caches.call("DELETE", "clear?target=previews&confirm=previews")
 

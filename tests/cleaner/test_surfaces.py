@@ -246,6 +246,28 @@ def test_trash_and_workers_are_options_of_the_command_line(cache: Cache) -> None
     assert "10" not in cache.left()
 
 
+def test_a_dry_run_says_that_the_run_would_be_refused_and_ends_as_it_does(cache: Cache) -> None:
+    for number in range(20):
+        cache.task(f"11/old-{number}", 3)
+    cache.task("12/young", 0.1)
+    planned = run(cache, "--days", "1", "--dry-run")
+    refused = run(cache, "--days", "1", "--yes")
+    assert (planned.returncode, refused.returncode) == (1, 1)
+    why = refused.stdout.partition("refused: ")[2].strip()
+    assert "20 of 21 entries (95%) would go" in why
+    assert f"a run would be refused: {why}" in planned.stdout
+    assert "if it were let, it would delete 20 units" in planned.stdout
+    (plan,) = json.loads(run(cache, "--days", "1", "--dry-run", "--json").stdout)
+    assert (plan["would_refuse"], plan["refused"]) == (why, None)
+    scheduled = run(cache, "--days", "1", "--dry-run", module="cleaner.scheduler")
+    assert (scheduled.returncode, why in scheduled.stdout) == (1, True)
+    # To look at what there is, is not refused.
+    assert run(cache, "--info", "--days", "1").returncode == 0
+    allowed = run(cache, "--days", "1", "--dry-run", "--allow-most")
+    assert (allowed.returncode, "would delete 20 units" in allowed.stdout) == (0, True)
+    assert "refused" not in allowed.stdout
+
+
 def test_the_scheduler_runs_once_and_in_dry_run(cache: Cache) -> None:
     half_expired(cache)
     dry = run(cache, "--days", "1", "--dry-run", module="cleaner.scheduler")

@@ -146,6 +146,25 @@ def test_a_dry_run_is_on_record_as_a_plan_and_counts_as_no_deletion(alone: Works
     assert ask_json(alone, "audit", "list", "--action", "cache.clear")["records"] == []
 
 
+def test_a_plan_says_what_is_refused_and_the_refusal_names_a_command_that_does_it(alone: Workspace) -> None:
+    images = fill(alone, old=20, young=1)
+    asked = ("cleanup", "--days", "7", "--target", "images")
+    planned = ask_json(alone, *asked, "--dry-run", code=1)["result"]
+    done = ask_json(alone, *asked, code=1)["result"]
+    why = done["effects"][0]["refused"]
+    assert "20 of 21 entries (95%) would go" in why
+    assert (planned["effects"][0]["would_refuse"], planned["effects"][0]["refused"]) == (why, "")
+    assert (planned["deleted_entries"], planned["freed_bytes"], planned["ok"]) == (0, 0, False)
+    assert planned["effects"][0]["reasons"]["older_than"]["entries"] == 20
+    shown = alone.run("-m", "operations", *asked, "--dry-run", LANG="C.UTF-8")
+    assert f"images: would be refused: {why}" in shown.stdout
+    assert "would free: 0 bytes" in shown.stdout
+    assert len(list(images.glob("*/*"))) == 21
+    (command,) = re.findall(r"that is meant: python (.+ --allow-most)", why)
+    assert alone.run(*command.split()).returncode == 0
+    assert len(list(images.glob("*/*"))) == 1
+
+
 def test_the_same_commands_answer_the_same_here_and_far_away(project: Workspace) -> None:
     ask_json(project, "refresh")
     viewer = token(project, "viewer")

@@ -138,6 +138,23 @@ def test_a_cleanup_is_planned_then_done_with_its_progress_and_its_result(caches:
     expect(page.get_by_role("row", name=re.compile("^images"))).to_contain_text("images")
 
 
+def test_a_plan_that_would_be_refused_says_so_and_offers_no_deletion(caches: Caches, read: Read) -> None:
+    files = caches.fill("images", *[20] * 20)
+    page = reader_as(read, caches, Role.OPERATOR).open("/cache")
+    page.get_by_label("Older than (days)").fill("10")
+    page.locator("[data-plan]").get_by_label("Target").select_option("images")
+    page.get_by_role("button", name="Show the plan").click()
+    task = page.locator(".task")
+    expect(task).to_contain_text("This would be refused: target images: 20 of", timeout=15_000)
+    expect(task).to_contain_text("0 entries in 0 files would go")
+    expect(task.get_by_role("button", name="Delete these now")).to_have_count(0)
+    audit = reader_as(read, caches, Role.VIEWER).open("/audit?action=cache.cleanup.plan&stage=result")
+    row = audit.get_by_role("row").nth(1)
+    expect(row.locator(".tag")).to_have_text("plan")
+    caches.call("DELETE", "clear?target=images&confirm=images")
+    assert not any(path.exists() for path in files)
+
+
 def test_clearing_asks_for_the_name_typed_in(caches: Caches, read: Read) -> None:
     (file,) = caches.fill("images", 2)
     caches.refresh()
