@@ -132,7 +132,7 @@ class SweepReport:
             "purged_bytes": self.purged_bytes,
             "arrived_lately": self.arrived_lately,
             "reasons": {
-                reason.value: {"entries": tally.entries, "bytes": tally.allocated_bytes}
+                reason.value: {"entries": tally.entries, "bytes": tally.measured_bytes}
                 for reason, tally in sorted(self.plan.tallies.items(), key=lambda item: list(Reason).index(item[0]))
             },
             "first": lines(self.plan.first),

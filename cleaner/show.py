@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cleaner.report import SweepReport, Troubles
-from core.entries import KEPT_REASONS, Line, Reason, Tally
+from core.entries import KEPT_REASONS, Line, Reason
 from core.printable import printable
 from core.reason_words import REASON_WORDS, reason_text
 
@@ -15,6 +15,11 @@ def size_text(size_bytes: int) -> str:
     from rich.filesize import decimal
 
     return str(decimal(size_bytes))
+
+
+def measured_text(size_bytes: int | None) -> str:
+    """Given bytes, or None for what was not measured, return them for a person."""
+    return "-" if size_bytes is None else size_text(size_bytes)
 
 
 def report_lines(report: SweepReport, *, shown: int = 10, chinese: bool = False) -> list[str]:
@@ -107,13 +112,8 @@ def _reason_lines(report: SweepReport, chinese: bool) -> Iterable[str]:
     order = list(Reason)
     for reason, tally in sorted(report.plan.tallies.items(), key=lambda item: order.index(item[0])):
         verb = ("keep", "保留") if reason in KEPT_REASONS else ("delete", "删除")
-        # A young directory is kept without being read, and then its size is unknown, not zero.
-        size = size_text(tally.allocated_bytes) if _was_read(tally) else "-"
+        size = measured_text(tally.measured_bytes)
         yield f"    {verb[chinese]:<6} {tally.entries:>9,}  {size:>9}  {REASON_WORDS[reason][chinese]}"
-
-
-def _was_read(tally: Tally) -> bool:
-    return bool(tally.files or tally.directories)
 
 
 def _entry_lines(title: str, entries: list[Line], now: float) -> Iterable[str]:

@@ -23,7 +23,7 @@ class Effect:
 
     An *entry* is what expires as one thing: a task's images, a file, a key, a document, a model. ``freed_bytes`` was
     measured where the backend can measure (disk blocks, MEMORY USAGE), and is 0 where it cannot.
-    ``reasons`` counts entries and bytes by why they went or stayed; ``first`` lists some of what goes, each
+    ``reasons`` counts entries and bytes by why they went or stayed, None for bytes that were not measured; ``first`` lists some of what goes, each
     ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing was done,
     ``would_refuse`` why a run would do nothing: ``reasons`` and ``first`` are then what it would judge.
     """
@@ -36,7 +36,7 @@ class Effect:
     deleted_dirs: int = 0
     freed_bytes: int = 0
     duration_seconds: float = 0.0
-    reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    reasons: Mapping[str, Mapping[str, int | None]] = field(default_factory=dict)
     first: Sequence[Mapping[str, Any]] = ()
     skipped: Trouble = Trouble()
     failed: Trouble = Trouble()

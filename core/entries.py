@@ -113,13 +113,19 @@ _Ranked = tuple[float, str, Line]
 
 @dataclass
 class Tally:
-    """Sums for one reason. Bytes of kept entries are known only where the run had to read them."""
+    """Sums for one reason. ``unread`` of the entries were kept without being read: their size is not in the sums."""
 
     entries: int = 0
+    unread: int = 0
     files: int = 0
     directories: int = 0
     allocated_bytes: int = 0
     apparent_bytes: int = 0
+
+    @property
+    def measured_bytes(self) -> int | None:
+        """What they take on the disk; None where not all were measured, which is not 0."""
+        return None if self.unread else self.allocated_bytes
 
 
 class SweepPlan:
@@ -159,7 +165,10 @@ class SweepPlan:
 
     def keep_unread(self, reason: Reason, entries: int) -> None:
         """Count entries that were kept without being read."""
-        self.tallies.setdefault(reason, Tally()).entries += entries
+        if entries:
+            tally = self.tallies.setdefault(reason, Tally())
+            tally.entries += entries
+            tally.unread += entries
 
     @property
     def biggest(self) -> list[Line]:
@@ -199,6 +208,7 @@ class SweepPlan:
 
 def add_tally(into: Tally, tally: Tally) -> None:
     into.entries += tally.entries
+    into.unread += tally.unread
     into.files += tally.files
     into.directories += tally.directories
     into.allocated_bytes += tally.allocated_bytes

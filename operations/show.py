@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from cleaner.show import size_text
+from cleaner.show import measured_text, size_text
 from core.printable import printable
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
@@ -151,7 +151,8 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
         f"({effect['deleted_files']:,} {say('files', '个文件')}), {size_text(effect['freed_bytes'])}\n"
     )
     for reason, tally in effect["reasons"].items():
-        out.write(f"    {tally.get('entries', 0):>9,}  {size_text(tally.get('bytes', 0)):>9}  {say.reason(reason)}\n")
+        size = measured_text(tally.get("bytes"))
+        out.write(f"    {tally.get('entries', 0):>9,}  {size:>9}  {say.reason(reason)}\n")
     for title, trouble in ((say("skipped", "已跳过"), effect["skipped"]), (say("failed", "失败"), effect["failed"])):
         if trouble["total"]:
             out.write(f"    {title}: {trouble['total']:,}\n")

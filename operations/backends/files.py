@@ -135,7 +135,7 @@ def effect_of(reports: list[SweepReport], target: str, backend: str, dry_run: bo
         total.merge(report)
         total.duration_seconds += report.duration_seconds
     reasons = {
-        reason.value: {"entries": tally.entries, "bytes": tally.allocated_bytes}
+        reason.value: {"entries": tally.entries, "bytes": tally.measured_bytes}
         for reason, tally in total.plan.tallies.items()
     }
     first = [

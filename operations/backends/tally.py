@@ -30,7 +30,7 @@ class Tally:
     done: int = 0
     total: int | None = None
     warnings: list[str] = field(default_factory=list)
-    _reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+    _reasons: dict[str, dict[str, int | None]] = field(default_factory=dict)
     _first: list[dict[str, Any]] = field(default_factory=list)
     _skipped: dict[str, int] = field(default_factory=dict)
     _failed: dict[str, int] = field(default_factory=dict)
@@ -49,8 +49,8 @@ class Tally:
             line = {"name": printable(name), "reason": reason, "modified": modified, "bytes": size_bytes}
             self._first.append(line)
 
-    def stays(self, reason: str, entries: int = 1, size_bytes: int = 0) -> None:
-        """Count entries that stay as they should."""
+    def stays(self, reason: str, entries: int = 1, size_bytes: int | None = None) -> None:
+        """Count entries that stay as they should; without a size they were not measured."""
         if entries:
             self._count(reason, entries, size_bytes)
 
@@ -80,10 +80,12 @@ class Tally:
             Trouble(sum(self._failed.values()), self._failed, self._failed_first), self.warnings, refused,
         )  # fmt: skip
 
-    def _count(self, reason: str, entries: int, size_bytes: int) -> None:
-        sums = self._reasons.setdefault(reason, {"entries": 0, "bytes": 0})
-        sums["entries"] += entries
-        sums["bytes"] += size_bytes
+    def _count(self, reason: str, entries: int, size_bytes: int | None) -> None:
+        sums = self._reasons.get(reason, {"entries": 0, "bytes": 0})
+        before, size_before = sums["entries"] or 0, sums["bytes"]
+        # One that was not measured leaves the sum unknown.
+        size = None if size_before is None or size_bytes is None else size_before + size_bytes
+        self._reasons[reason] = {"entries": before + entries, "bytes": size}
 
 
 def _note(name: str, reason: str, key: str, counts: dict[str, int], first: list[dict[str, str]]) -> None:

@@ -130,6 +130,8 @@ def test_a_dry_run_lists_what_would_go_and_why_and_deletes_nothing(cache: Cache)
     assert re.search(r"3\.0 d .* older_than +11/old", shown.stdout)
     assert re.search(r"keep +1 +- +not old enough", shown.stdout)
     assert cache.left() == before
+    (plan,) = json.loads(run(cache, "--dry-run", "--days", "1", "--json").stdout)
+    assert plan["reasons"]["young"] == {"entries": 1, "bytes": None}
     (plan,) = json.loads(run(cache, "--dry-run", "--json").stdout)
     assert plan["first"][0]["name"] == "11/old"
     assert plan["reasons"]["older_than"]["entries"] == 1

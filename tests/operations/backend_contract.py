@@ -135,6 +135,13 @@ class BackendContract:
         assert planned.freed_bytes == done.freed_bytes > 0
         assert planned.reasons == done.reasons
 
+    def test_a_size_that_was_not_measured_is_none_and_never_nought(self, filled: Place) -> None:
+        for effect in (expire(filled, dry_run=True), expire(filled, None)):
+            assert effect.reasons
+            for reason, tally in effect.reasons.items():
+                size = tally["bytes"]
+                assert size is None or size > 0, (reason, size)
+
     def test_a_second_run_finds_nothing_more_to_do(self, filled: Place) -> None:
         expire(filled)
         again = expire(filled)

@@ -119,6 +119,14 @@ def test_after_ctrl_c_what_another_worker_carries_out_goes_on_and_the_command_sa
     assert ask_json(alone, "task", "1", code=75)["state"] == "running"
 
 
+def test_what_is_kept_unread_has_no_size_instead_of_nought(alone: Workspace) -> None:
+    fill(alone)
+    asked = ("cleanup", "--days", "7", "--target", "images", "--dry-run")
+    (effect,) = ask_json(alone, *asked)["result"]["effects"]
+    assert effect["reasons"]["young"] == {"entries": 2, "bytes": None}
+    assert re.search(r"^ +2 +-  not old enough$", alone.run("-m", "operations", *asked).stdout, re.MULTILINE)
+
+
 def test_what_a_command_did_is_on_record_before_and_after(alone: Workspace) -> None:
     fill(alone)
     ask_json(alone, "cleanup", "--days", "7", "--type", "file")

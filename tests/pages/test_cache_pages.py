@@ -124,6 +124,8 @@ def test_a_cleanup_is_planned_then_done_with_its_progress_and_its_result(caches:
     expect(task).to_contain_text("Plan: nothing has been deleted", timeout=15_000)
     expect(task).to_contain_text("2 entries in 2 files would go")
     expect(task.get_by_role("cell", name="older than the age limit").first).to_be_visible()
+    # Kept without being read: its size is not nought.
+    expect(task.get_by_role("row", name="not old enough")).to_have_text("not old enough1–")
     task.get_by_text("The first ones").click()
     expect(task.get_by_role("cell", name=re.compile("task-1"))).to_be_visible()
     assert [path.exists() for path in files] == [True, True, True]
