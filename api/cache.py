@@ -27,6 +27,7 @@ from api.ports import Operations
 from api.waiting import WaitSeconds, accept, settled
 from api.wishes import RefreshWish, WarmupWish
 from core.access import Caller, Role
+from core.effects import shortfall
 from core.listing import LAST_PAGE, MAX_PAGE_SIZE, EntryQuery, EntryType, Sort
 from core.tasks import Task, TaskState
 
@@ -178,9 +179,12 @@ def cache_routes(operations: Operations, gate: Gate) -> APIRouter:
         data = TaskData.of(task)
         response.status_code = 200 if task.state.is_over else 202
         response.headers["Location"] = data.address
+        whole = task.state not in (TaskState.FAILED, TaskState.CANCELLED) and shortfall(task.result) is None
         if task.state is TaskState.DONE:
             words = Words("任务已完成", "done")
-        return reply(request, data, words, success=task.state not in (TaskState.FAILED, TaskState.CANCELLED))
+            if not whole:
+                words = Words("部分目标未完成，原因见 result", "not all of it could be done; result says why")
+        return reply(request, data, words, success=whole)
 
     return router
 
@@ -197,7 +201,7 @@ def _cleaning(
     if not task.state.is_over:
         response.status_code = 202
         return reply(request, data, Words("任务已接受，正在执行", "accepted; its address tells how far it is"))
-    whole = all(each.get("ok", True) for each in data.effects)
+    whole = shortfall(task.result) is None
     if not whole:
         words = Words("部分目标未完成，原因见 effects", "not all of it could be done; effects says why")
         if dry_run:

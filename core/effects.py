@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -23,9 +24,9 @@ class Effect:
 
     An *entry* is what expires as one thing: a task's images, a file, a key, a document, a model. ``freed_bytes`` was
     measured where the backend can measure (disk blocks, MEMORY USAGE), and is 0 where it cannot.
-    ``reasons`` counts entries and bytes by why they went or stayed, None for bytes that were not measured; ``first`` lists some of what goes, each
-    ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing was done,
-    ``would_refuse`` why a run would do nothing: ``reasons`` and ``first`` are then what it would judge.
+    ``reasons`` counts entries and bytes by why they went or stayed, None for bytes that were not measured; ``first``
+    lists some of what goes, each ``{"name", "reason", "modified", "bytes"}``. ``refused`` and ``busy`` say why nothing
+    was done, ``would_refuse`` why a run would do nothing: ``reasons`` and ``first`` are then what it would judge.
     """
 
     target: str
@@ -65,3 +66,29 @@ class Effect:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {**asdict(self), "ok": self.ok}
+
+
+class Shortfall(StrEnum):
+    """What a task left undone although it ran to its end."""
+
+    REFUSED = "refused"
+    PARTLY = "partly"
+
+
+def shortfall(result: object) -> Shortfall | None:
+    """Given what a task returned, say what it left undone: REFUSED where each target refused, None where nothing.
+
+    The one judgement behind ``success`` in answers and the marks on tasks. Of a plan: what a run would leave undone.
+    """
+    if not isinstance(result, Mapping):
+        return None
+    effects = result.get("effects") or ()
+    wanting = [each for each in effects if not each.get("ok", True)]
+    if wanting and len(wanting) == len(effects) and all(_refused(each) for each in wanting):
+        return Shortfall.REFUSED
+    return Shortfall.PARTLY if wanting or result.get("errors") else None
+
+
+def _refused(effect: Mapping[str, Any]) -> bool:
+    stands_still = effect.get("refused") or effect.get("busy") or effect.get("would_refuse")
+    return bool(stands_still) and not effect.get("deleted_entries")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 from cleaner.show import measured_text, size_text
+from core.effects import Shortfall, shortfall
 from core.printable import printable
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
@@ -37,6 +38,11 @@ class Say:
 
 STATES = {
     "queued": "排队中", "running": "执行中", "done": "已完成", "failed": "失败（死信）", "cancelled": "已取消",
+}  # fmt: skip
+
+
+SHORTFALLS = {
+    Shortfall.REFUSED: (": refused", "：被拒绝"), Shortfall.PARTLY: (": in part", "：部分未完成"),
 }  # fmt: skip
 
 
@@ -89,7 +95,7 @@ def tasks_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     _table(
         ("id", say("task", "任务"), say("state", "状态"), say("progress", "进度"), say("user", "用户"),
          say("created", "创建时间"), say("attempts", "次数"), say("problem", "问题")),
-        [(row["id"], row["name"], state_text(row["state"], say), _percent(row["progress"]["percent"]), row["user"],
+        [(row["id"], row["name"], _outcome_text(row, say), _percent(row["progress"]["percent"]), row["user"],
           _when(row["created_at"], say), f"{row['attempts']}/{row['max_attempts']}", say.told(row["error"]))
          for row in found["items"]],
         out,
@@ -118,7 +124,7 @@ _WALKED = {
 
 def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print one task as it stands, and what it did to each target."""
-    out.write(f"{say('task', '任务')} {found['id']}: {found['name']}, {state_text(found['state'], say)}\n")
+    out.write(f"{say('task', '任务')} {found['id']}: {found['name']}, {_outcome_text(found, say)}\n")
     if found["error"]:
         out.write(f"  {say('error', '错误')}: {printable(say.told(found['error']))}\n")
     result = found["result"]
@@ -165,6 +171,12 @@ def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:
 def state_text(state: str, say: Say) -> str:
     """Return a task's state in the language of the line."""
     return say(state, STATES.get(state, state))
+
+
+def _outcome_text(found: Mapping[str, Any], say: Say) -> str:
+    """A task's state, and that it left something undone: "done" alone is for what was done."""
+    left = shortfall(found["result"])
+    return state_text(found["state"], say) + (say(*SHORTFALLS[left]) if left else "")
 
 
 class Watch(Protocol):

@@ -26,6 +26,7 @@ from api.pages import words
 from api.texts import TEXTS, language_of
 from core.access import Caller, Role
 from core.audit import Records
+from core.effects import shortfall
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
 
@@ -148,6 +149,7 @@ class Site:
             "link": visit.link,
             "part": visit.part,
             "told": in_chinese if visit.language == "zh" else str,
+            "shortfall": shortfall,
             "why": lambda reason: reason_text(reason, chinese=visit.language == "zh"),
             "duration": lambda seconds: words.duration(seconds, text.units),
         }

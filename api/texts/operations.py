@@ -22,6 +22,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "task_queued": ("queued", "排队中"),
     "task_running": ("running", "运行中"),
     "task_done": ("done", "已完成"),
+    "task_left_refused": (": refused", "：被拒绝"),
+    "task_left_partly": (": in part", "：部分未完成"),
     "task_failed": ("failed", "失败"),
     "task_cancelled": ("cancelled", "已取消"),
     "dead_letter": ("dead letter", "死信"),

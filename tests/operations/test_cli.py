@@ -168,6 +168,8 @@ def test_a_plan_says_what_is_refused_and_the_refusal_names_a_command_that_does_i
     assert f"images: would be refused: {why}" in shown.stdout
     assert "would free: 0 bytes" in shown.stdout
     assert len(list(images.glob("*/*"))) == 21
+    rows = alone.run("-m", "operations", "tasks").stdout.splitlines()
+    assert ["done: refused" in row for row in rows] == [False, True, True, True]
     (command,) = re.findall(r"that is meant: python (.+ --allow-most)", why)
     assert alone.run(*command.split()).returncode == 0
     assert len(list(images.glob("*/*"))) == 1

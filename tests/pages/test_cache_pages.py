@@ -150,6 +150,17 @@ def test_a_plan_that_would_be_refused_says_so_and_offers_no_deletion(caches: Cac
     expect(task).to_contain_text("This would be refused: target images: 20 of", timeout=15_000)
     expect(task).to_contain_text("0 entries in 0 files would go")
     expect(task.get_by_role("button", name="Delete these now")).to_have_count(0)
+    expect(task.locator(".pill")).to_have_text("done: refused")
+    for language, words in (("en", "done: refused"), ("zh", "已完成：被拒绝")):
+        pill = (
+            reader_as(read, caches, Role.VIEWER)
+            .open(f"/tasks?lang={language}")
+            .get_by_role("row")
+            .nth(1)
+            .locator(".pill")
+        )
+        expect(pill).to_have_text(words)
+        expect(pill).to_have_class(re.compile("task-refused"))
     audit = reader_as(read, caches, Role.VIEWER).open("/audit?action=cache.cleanup.plan&stage=result")
     row = audit.get_by_role("row").nth(1)
     expect(row.locator(".tag")).to_have_text("plan")

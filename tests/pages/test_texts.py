@@ -12,6 +12,7 @@ from api.pages.words import bytes_of, duration, percent
 from api.texts import RULES, TEXTS, caches, common, fleet, language_of, operations
 from core.access import Role
 from core.audit import AuditOutcome, Stage
+from core.effects import Shortfall
 from core.fleet_query import ServerSort
 from core.listing import AGE_LIMITS_DAYS, Family
 from core.model import Action, Outcome, State
@@ -45,7 +46,8 @@ def test_every_word_of_the_program_has_a_text_in_both_languages() -> None:
     wanted = {
         *State, *(f"sort_{each}" for each in ServerSort), *(f"action_{each}" for each in Action),
         *(f"{kind}_{each}" for kind in ("outcome", "event") for each in Outcome),
-        *(f"task_{each}" for each in (*TaskState, *KINDS)), *(f"family_{each}" for each in Family),
+        *(f"task_{each}" for each in (*TaskState, *KINDS)), *(f"task_left_{each}" for each in Shortfall),
+        *(f"family_{each}" for each in Family),
         *(f"stage_{each}" for each in Stage), *(f"audit_{each}" for each in AuditOutcome), *Role,
         *(f"age_{band}" for band in range(len(AGE_LIMITS_DAYS) + 1)),
     }  # fmt: skip
