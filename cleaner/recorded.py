@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cleaner.report import SweepReport
 from cleaner.sweep import Run, sweep
+from core import cleaning_phrases as say
 from core.errors import StoreError
 from core.targets import Target
 
@@ -36,10 +37,8 @@ def sweep_on_record(records: Records, caller: Caller) -> Sweeper:
                 operation.effect = _effect(reports)
                 operation.refused = "; ".join(filter(None, (each.refused or each.busy for each in reports)))
                 failed = sum(each.failed.total for each in reports)
-                stopped = "stopped before the end" if any(each.stopped for each in reports) else ""
-                operation.failed = "; ".join(
-                    filter(None, (stopped, f"{failed} could not be deleted" if failed else ""))
-                )
+                stopped = say.STOPPED() if any(each.stopped for each in reports) else ""
+                operation.failed = "; ".join(filter(None, (stopped, say.NOT_DELETED(count=failed) if failed else "")))
         except StoreError as error:
             return [SweepReport(target.name, root, run.now, run.dry_run, refused=str(error)) for root in target.roots]
         return reports

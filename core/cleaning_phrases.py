@@ -105,6 +105,8 @@ NO_ROOM_FOR_LOCK = _phrase(
     "no room for the lock file {path}: {why}; locking the directory itself",
     "锁文件 {path} 没有空间：{why}；改为锁定目录本身",
 )
+STOPPED = _phrase("stopped before the end", "提前停止")
+NOT_DELETED = _phrase("{count:d} could not be deleted", "{count} 项无法删除")
 NOTHING_THERE = _phrase("{path} does not exist (yet): nothing to clean", "{path}（尚）不存在：无需清理")
 READ_ONLY = _phrase("the file system is read-only: nothing more can be removed", "文件系统只读：无法再删除")
 TRASH_USELESS = _phrase(
