@@ -85,13 +85,19 @@ def run_shared(target: Target, walk: Walk, root: int, lock: TargetLock | None, w
 
 
 def _start(job: Job, answers: queue.Queue[tuple[int, Any]]) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "cleaner.workers"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).resolve().parent.parent,
-        pass_fds=[job.root] if job.lock is None else [job.root, job.lock],
-    )
+    # A terminal's Ctrl-C comes to all of them. A worker inherits the mask and is deaf to it from its first instruction
+    # on; the parent hears it a moment later, and closes stdin.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cleaner.workers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parent.parent,
+            pass_fds=[job.root] if job.lock is None else [job.root, job.lock],
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert child.stdin is not None
     assert child.stdout is not None
     pickle.dump(job, child.stdin)
@@ -132,9 +138,6 @@ def _remove_empty(walk: Walk, root: int, paths: list[str]) -> None:
 
 def main() -> None:
     """One worker: read a Job from stdin, walk, write reports to stdout; stops when stdin is closed."""
-    # A terminal's Ctrl-C comes to all of them; the parent hears it, and closes stdin.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     job: Job = pickle.load(sys.stdin.buffer)
     report = SweepReport(job.target.name, job.real, job.rules.now, job.dry_run)
     report.plan.shown = job.shown
