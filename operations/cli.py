@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from core.effects import shortfall
 from core.errors import AccessDenied, BadCursor, BadRequest, CacheKeeperError, NotFound
 from core.tasks import TaskState
 from operations import show
@@ -172,9 +173,7 @@ class Commands:
             return EXIT_BUSY
         if state is not TaskState.DONE:
             return EXIT_TROUBLE
-        result = found["result"]
-        whole = not isinstance(result, Mapping) or (result.get("ok", True) and not result.get("errors"))
-        return EXIT_DONE if whole else EXIT_TROUBLE
+        return EXIT_DONE if shortfall(found["result"]) is None else EXIT_TROUBLE
 
     def _tell(self, found: Any, lines: Callable[[Any, show.Say, TextIO], None]) -> int:
         if self._options.json:
