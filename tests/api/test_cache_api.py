@@ -94,6 +94,7 @@ def test_messages_are_chinese_unless_english_is_preferred(caches: Caches, accept
 
 def test_details_come_by_page_and_by_cursor_and_filtered(caches: Caches) -> None:
     caches.fill("previews", *[0.01 * number for number in range(1, 8)])
+    caches.fill("images", 0.01)
     caches.refresh()
     first = caches.get("details?target=previews&page_size=3&sort=created_at")
     assert (first["total"], first["page"], first["page_size"], len(first["items"])) == (7, 1, 3, 3)
