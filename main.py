@@ -6,6 +6,12 @@ fleet once, plans one cleaning and exits; ``--dry-run`` submits and deletes noth
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
 import asyncio
 import contextlib
@@ -346,4 +352,4 @@ class Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(entry.run(main))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,6 @@ Command = Callable[[Path, argparse.Namespace], int]
 
 def command(root: Path, arguments: list[str]) -> int:
     """Run one command for the project in ``root``; return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without Chinese shows ? instead of a traceback
     options = _parser().parse_args(arguments)
     run: Command = options.run
     try:
@@ -40,10 +36,6 @@ def command(root: Path, arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # ``logs | head``: the reader has enough. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
