@@ -150,6 +150,8 @@ class Program:
                 return await (self._once() if once else self._forever())
         finally:
             journal.close()
+            if once:
+                self._auditor.log.close()
 
     async def _once(self) -> int:
         report = await self._checker.poll_cycle()
@@ -217,6 +219,8 @@ class Program:
         if self._clean_task is not None:
             ends.append(self._clean_task)
         await asyncio.wait(ends, timeout=grace)
+        # In a thread, and not for ever: what still writes has the file's lock.
+        await asyncio.wait([asyncio.create_task(asyncio.to_thread(self._operating.let_go))], timeout=grace * 0.2)
         return 0
 
     def _say_page(self, problem: str, *, again: bool = False) -> None:
