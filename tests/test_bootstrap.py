@@ -141,6 +141,37 @@ def test_make_run_with_a_setting_that_cannot_be_used_fails(workspace: Workspace)
     assert not (workspace.root / "daemon.pid").exists()
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_what_a_run_leaves_in_the_projects_directory_is_none_of_gits_business(workspace: Workspace) -> None:
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *command],
+            cwd=workspace.root, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    shutil.copy(SOURCE / ".gitignore", workspace.root)
+    git("init", "-q")
+    (workspace.root / ".git" / "info" / "exclude").write_text("output-*\n")
+    git("add", "-A")
+    git("commit", "-qm", "the project")
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "TASK_WORKERS": "1", "MODEL_CACHE_DIRS": "resources/models"}
+    workspace.write(".env", "")
+    (workspace.root / "resources" / "img" / "202401" / "task").mkdir(parents=True)
+    assert workspace.run("daemon.py", "start").returncode == 0
+    try:
+        cleaned = workspace.run("-m", "operations", "cleanup", "--timeout", "60")
+        assert cleaned.returncode == 0, cleaned.stderr
+        for command in (["cleaner", "--yes"], ["modelcache", "list"], ["checker", "pause", "127.0.0.1:1"]):
+            workspace.run("-m", *command)
+        created = workspace.run("-m", "api", "token", "create", "--user", "li", "--role", "viewer")
+        assert created.returncode == 0
+        assert git("status", "--porcelain") == ""
+    finally:
+        assert workspace.run("daemon.py", "stop").returncode == 0
+    assert (workspace.root / "locks").is_dir()
+    assert git("status", "--porcelain") == ""
+
+
 def demo(workspace: Workspace) -> Program:
     """Start a demo; ``workspace`` asks its page from then on."""
     program = workspace.start(script="scripts/demo.py")
