@@ -17,6 +17,7 @@ from api.tokens import LONGEST_SECONDS, Tokens
 from core.access import Caller, IssuedToken, Role
 from core.audit import Records
 from core.printable import printable
+from core.typed import word
 
 EXIT_OK, EXIT_TROUBLE = 0, 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     create = add("create", "give out a token; it is printed once, alone on stdout / 签发令牌，仅在标准输出显示一次")
     create.add_argument("--user", required=True, type=user_name, metavar="U", help="whom the records name / 用户名")
     create.add_argument(
-        "--role", required=True, type=Role, choices=list(Role),
+        "--role", required=True, type=word(Role), choices=list(Role),
         help="viewer looks; operator cleans, warms, pauses; admin also clears and exports / 角色",
     )  # fmt: skip
     create.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import config
 from core.errors import AlreadyRunning, ConfigError, DaemonError
+from core.typed import whole
 from supervisor import client
 from supervisor.files import files_in
 from supervisor.status import UNKNOWN, look
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", "show how it is; exit code 0 running, 1 dead, 3 stopped, 4 unknown 查看状态", _status)
     status.add_argument("--json", action="store_true", help="for programs 输出 JSON")
     logs = add("logs", "show the log 查看日志", _logs)
-    logs.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="last N lines (20) 最后 N 行")
+    logs.add_argument("-n", "--lines", type=whole(0), default=20, metavar="N", help="last N lines (20) 最后 N 行")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come 持续输出")
     run = add("run", "run in the foreground, as systemd does 前台运行（systemd 使用）", _run)
     # What Windows' start says to its run, and what makes a supervisor recognisable by its command line.

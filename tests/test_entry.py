@@ -96,3 +96,30 @@ def test_a_terminal_without_the_characters_shows_question_marks(workspace: Works
         )  # fmt: skip
         assert b"Traceback" not in result.stderr, command
     assert b"?" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("operations cleanup --days abc", "'abc' is not a number of 0 or more"),
+        ("operations refresh --timeout nan", "'nan' is not a number"),
+        ("operations audit list --outcome good", "'good' is none of pending, success"),
+        ("operations audit list --stage x", "'x' is none of intent, "),
+        ("api token create --user li --role boss", "'boss' is none of viewer, operator, admin"),
+        ("cleaner --workers x", "'x' is not a whole number of 1 or more"),
+        ("cleaner --trash x", "'x' is not a number of 0 or more"),
+        ("checker warm --timeout x", "'x' is not a number of 0 or more"),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_explained_in_our_own_words(workspace: Workspace, command: str, says: str) -> None:
+    result = workspace.run("-m", *command.split())
+    assert result.returncode == 2
+    assert "invalid" not in result.stderr
+    assert says in result.stderr
+
+
+def test_an_export_that_cannot_be_written_names_the_file(workspace: Workspace) -> None:
+    result = workspace.run("-m", "operations", "audit", "export", "--output", "/nonexistent/x.csv")
+    assert result.returncode == 1
+    assert "/nonexistent/x.csv cannot be written: No such file or directory" in result.stderr
+    assert "Errno" not in result.stderr
