@@ -103,6 +103,7 @@ def test_a_terminal_without_the_characters_shows_question_marks(workspace: Works
     [
         ("operations cleanup --days abc", "'abc' is not a number of 0 or more"),
         ("operations refresh --timeout nan", "'nan' is not a number"),
+        ("operations cleanup --days nan", "'nan' is not a number"),
         ("operations audit list --outcome good", "'good' is none of pending, success"),
         ("operations audit list --stage x", "'x' is none of intent, "),
         ("api token create --user li --role boss", "'boss' is none of viewer, operator, admin"),
