@@ -19,10 +19,17 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+
+# Not from typing: until ``begin`` is called, Ctrl-C is shown in full, and typing and signal take their time to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from signal import SIGINT, default_int_handler, getsignal, signal
+    from typing import Any
+else:
+    # What signal wraps in enumerations.
+    from _signal import SIGINT, default_int_handler, getsignal, signal
 
 EXIT_UNWRITABLE = 74
 """sysexits' EX_IOERR: the output could not be written."""
@@ -43,17 +50,30 @@ def begin() -> None:
 def run(main: Callable[[list[str]], int]) -> int:
     """Call ``main`` with the arguments; return the exit code, also when somebody or its output puts an end to it."""
     _watch_output()
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
     try:
         try:
-            if signal.getsignal(signal.SIGINT) is _leave:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            if getsignal(SIGINT) is _leave:
+                signal(SIGINT, interrupt)
             code = main(sys.argv[1:])
         finally:
-            _end_at_once_when_interrupted()
+            if getsignal(SIGINT) is interrupt:
+                signal(SIGINT, _leave)
             # Here, where it can be told; Python would only complain while it ends. After ``--help`` too.
             sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except RuntimeError:
+        # What Python before 3.12 makes of an interrupt in the middle of a class of a module that is imported.
+        if not interrupted:
+            raise
         return EXIT_INTERRUPTED
     except OutputLost as lost:
         # What is still in the buffer has to go somewhere.
@@ -125,8 +145,8 @@ def _open_standard_streams() -> None:
 
 def _end_at_once_when_interrupted() -> None:
     # Whoever starts us may have it ignored, as nohup and a shell's background do.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+    if getsignal(SIGINT) is default_int_handler:
+        signal(SIGINT, _leave)
 
 
 def _leave(*_: object) -> None:

@@ -10,9 +10,12 @@ The names are loaded on first use, so that importing the package costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# Not from typing, whose import takes longer than all the rest: commands begin here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from core.models.names import safe_name
     from modelcache.check import check_model_exists
     from modelcache.listing import Listing, list_models
