@@ -6,12 +6,6 @@ long as any of them. A worker takes the units whose name falls to it; only total
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    # Before the imports: Ctrl-C, which every worker gets too, is the command's to tell of.
-    import entry
-
-    entry.begin()
-
 import os
 import pickle
 import queue
