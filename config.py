@@ -218,7 +218,7 @@ def cache_dir(root: Path, environ: Mapping[str, str] | None = None) -> Path:
     """
     root = root.resolve()
     environ = os.environ if environ is None else environ
-    written, _, problems = _read_dotenv(root / ".env")
+    written, _, problems = _read_dotenv(root / ".env", needed="CACHE_DIR")
     values, found = settings.parse({**written, **environ})
     problems += [problem for problem in found if problem.key == "CACHE_DIR"]
     try:
@@ -295,7 +295,8 @@ def _wished(values: Mapping[str, str], name: str) -> bool:
     return any(values.get(each, "").strip() not in ("", key.default) for each in (name, *key.aliases))
 
 
-def _read_dotenv(path: Path) -> tuple[dict[str, str], list[str], list[Problem]]:
+def _read_dotenv(path: Path, *, needed: str = "") -> tuple[dict[str, str], list[str], list[Problem]]:
+    """Return the settings, the warnings and the problems of a ``.env``; of bad lines only those with ``needed``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -304,11 +305,25 @@ def _read_dotenv(path: Path) -> tuple[dict[str, str], list[str], list[Problem]]:
         return {}, [], [Problem(".env", str(path), f"cannot be read: {error}")]
     from io import StringIO
 
-    from dotenv import dotenv_values
+    # Not dotenv_values: it logs a bad line without the file's name, and goes on without it.
+    from dotenv.parser import parse_stream
 
-    stream = StringIO(settings.literal_paths(text))
-    written = {name: value for name, value in dotenv_values(stream=stream, interpolate=False).items() if value}
-    return written, settings.misspelt(written), []
+    written: dict[str, str] = {}
+    problems = []
+    for binding in parse_stream(StringIO(settings.literal_paths(text))):
+        original = binding.original.string
+        if binding.error or (binding.key and binding.value is None and not original.lstrip().startswith("export")):
+            # The statement begins with the empty lines before it. What is in it may be a secret.
+            line = binding.original.line + original[: -len(original.lstrip())].count("\n")
+            if needed in original:
+                words = "is not NAME=value (a = that is missing, a quote that is not closed) / 不是 NAME=value 的形式"
+                problems.append(Problem(".env", f"{path}, line {line}", words))
+        elif binding.key and binding.value:
+            written[binding.key] = binding.value
+        elif binding.key:
+            # The last one counts, also when it is empty.
+            written.pop(binding.key, None)
+    return written, settings.misspelt(written), problems
 
 
 def _default_set(path: Path | None, timeout_seconds: float, problems: list[Problem]) -> WarmupSet:

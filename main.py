@@ -6,6 +6,12 @@ fleet once, plans one cleaning and exits; ``--dry-run`` submits and deletes noth
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
 import asyncio
 import contextlib
@@ -144,6 +150,8 @@ class Program:
                 return await (self._once() if once else self._forever())
         finally:
             journal.close()
+            if once:
+                self._auditor.log.close()
 
     async def _once(self) -> int:
         report = await self._checker.poll_cycle()
@@ -211,6 +219,8 @@ class Program:
         if self._clean_task is not None:
             ends.append(self._clean_task)
         await asyncio.wait(ends, timeout=grace)
+        # In a thread, and not for ever: what still writes has the file's lock.
+        await asyncio.wait([asyncio.create_task(asyncio.to_thread(self._operating.let_go))], timeout=grace * 0.2)
         return 0
 
     def _say_page(self, problem: str, *, again: bool = False) -> None:
@@ -346,4 +356,4 @@ class Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(entry.run(main))

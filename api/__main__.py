@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import os
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import sys
 import time
 from collections.abc import Sequence
@@ -32,20 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr,
         )  # fmt: skip
         try:
-            code = desk.run(options, time.time())
-            # Here, where a reader that has gone away is caught.
-            sys.stdout.flush()
-            return code
+            return desk.run(options, time.time())
         finally:
             log.close()
             register.close()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG
-    except BrokenPipeError:
-        # ``list | head``: the reader has enough. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return token_cli.EXIT_OK
     except (CacheKeeperError, OSError) as error:
         print(f"cannot do that 操作失败: {error}", file=sys.stderr)
         return token_cli.EXIT_TROUBLE
@@ -54,4 +52,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.run(main))

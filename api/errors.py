@@ -26,6 +26,7 @@ from core.errors import (
     NotFound,
     RefusedTarget,
     StoreError,
+    StoreUnavailable,
     TargetBusy,
     TaskError,
     TaskStateError,
@@ -153,6 +154,9 @@ async def _deliberate(request: Request, error: CacheKeeperError) -> Response:
             # The registry refuses a task whose name or arguments it does not know.
             field = FieldProblem(field="arguments", place=_place(request), problem=text)
             return error_answer(request, 422, text, fields=[field])
+        case StoreUnavailable():
+            log.warning("not answered request=%s path=%s: %s", request_id_of(request), request.url.path, text)
+            return error_answer(request, 503, text, headers={"Retry-After": str(RETRY_SECONDS)})
         case StoreError() if request.method != "GET":
             # Nothing was accepted, so the same request may be sent again.
             log.warning("not accepted request=%s path=%s: %s", request_id_of(request), request.url.path, text)

@@ -6,15 +6,18 @@ import argparse
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
+from unicodedata import east_asian_width
 
 from api.keys import SigningKey
 from api.tokens import LONGEST_SECONDS, Tokens
 from core.access import Caller, IssuedToken, Role
 from core.audit import Records
 from core.printable import printable
+from core.typed import word
 
 EXIT_OK, EXIT_TROUBLE = 0, 1
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -53,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     create = add("create", "give out a token; it is printed once, alone on stdout / 签发令牌，仅在标准输出显示一次")
     create.add_argument("--user", required=True, type=user_name, metavar="U", help="whom the records name / 用户名")
     create.add_argument(
-        "--role", required=True, type=Role, choices=list(Role),
+        "--role", required=True, type=word(Role), choices=list(Role),
         help="viewer looks; operator cleans, warms, pauses; admin also clears and exports / 角色",
     )  # fmt: skip
     create.add_argument(
@@ -137,9 +140,11 @@ class TokenDesk:
         if options.json:
             self._json([_as_dict(each, now) for each in shown])
             return EXIT_OK
+        if shown:
+            self.out.write(_aligned(_HEADER) + "\n")
         for each in shown:
-            times = f"{_local(each.issued_at)}  {_local(each.expires_at)}"
-            self.out.write(printable(f"{each.id}  {each.role:<8}  {each.state(now):<7}  {times}  {each.user}") + "\n")
+            row = (each.id, each.role, each.state(now), _local(each.issued_at), _local(each.expires_at), each.user)
+            self.out.write(printable(_aligned(row)) + "\n")
         if not shown:
             self.out.write("No tokens. 没有令牌。\n")
         return EXIT_OK
@@ -180,6 +185,17 @@ class TokenDesk:
     def _json(self, document: object) -> None:
         json.dump(document, self.out, ensure_ascii=False, indent=2)
         self.out.write("\n")
+
+
+_HEADER = ("ID 编号", "ROLE 角色", "STATE 状态", "ISSUED 签发", "EXPIRES 到期", "USER 用户")
+_WIDTHS = (16, 9, 10, 19, 19, 0)
+
+
+def _aligned(row: Sequence[str]) -> str:
+    # A Chinese character is as wide as two others.
+    wide = (sum(2 if east_asian_width(each) in "WF" else 1 for each in text) for text in row)
+    cells = (text + " " * (width - taken) for text, width, taken in zip(row, _WIDTHS, wide, strict=True))
+    return "  ".join(cells)
 
 
 def _as_dict(token: IssuedToken, now: float) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Daemon:
     def __init__(self, root: Path, lines_per_second: int = 0) -> None:
         self.root = root
         root.mkdir()
-        for name in ("daemon.py", "config.py"):
+        for name in ("daemon.py", "config.py", "entry.py"):
             shutil.copy(SOURCE / name, root / name)
         for name in ("core", "supervisor"):
             (root / name).symlink_to(SOURCE / name)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
-import os
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -21,10 +26,7 @@ def main(arguments: list[str]) -> int:
     """Return the exit code: 0 all loaded, 1 something is not, 2 bad usage, 78 settings that cannot be used."""
     options = cli.parser().parse_args(arguments)
     try:
-        code = _command(options)
-        # Here, where a reader that has gone away is caught.
-        sys.stdout.flush()
-        return code
+        return _command(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG
@@ -34,10 +36,6 @@ def main(arguments: list[str]) -> int:
     except CacheKeeperError as error:
         print(error, file=sys.stderr)
         return cli.EXIT_NOT_LOADED
-    except BrokenPipeError:
-        # ``why … | head``: the reader has enough. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return cli.EXIT_OK
     except OSError as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return cli.EXIT_NOT_LOADED
@@ -110,4 +108,4 @@ def _on_record(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(entry.run(main))

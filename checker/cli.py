@@ -17,6 +17,7 @@ from core.errors import CacheKeeperError, WorkflowError
 from core.fleet import Server
 from core.model import Event, Pause, State
 from core.reason_phrases import LACKS
+from core.typed import number, whole
 from core.workflow import Finding, Graph, lint, read_graph, stored_keys
 
 EXIT_OK, EXIT_NOT_LOADED, EXIT_USAGE = 0, 1, 2
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     warm.add_argument("--force", action="store_true", help="even when it is loaded / 即使已加载也执行")
     warm.add_argument("--wait", action="store_true", help="until loaded or failed / 等待完成")
     warm.add_argument(
-        "--timeout", type=float, default=1800, metavar="SECONDS", help="of --wait (1800) / 等待的最长秒数"
+        "--timeout", type=number(0), default=1800, metavar="SECONDS", help="of --wait (1800) / 等待的最长秒数"
     )
     pause = add("pause", "leave servers or groups alone / 暂停检测", servers="+")
     pause.add_argument(
@@ -85,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     why = add("why", "why was a server (not) warmed / 查看原因", servers="")
     why.add_argument("server", metavar="SERVER")
     why.add_argument("--at", metavar="TIME", help="10:03 or 2026-02-17 10:03:00, local; default now / 时间，默认现在")
-    why.add_argument("--last", type=_count, default=10, metavar="N", help="events shown (10) / 显示的事件数")
+    why.add_argument(
+        "--last", type=whole(1, MOST_EVENTS), default=10, metavar="N", help="events shown (10) / 显示的事件数"
+    )
     why.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     workflow = commands.add_parser("workflow", help="look at a workflow file / 检查工作流文件")
     lint_command = workflow.add_subparsers(dest="workflow_command", required=True).add_parser(
@@ -95,13 +98,6 @@ def parser() -> argparse.ArgumentParser:
     lint_command.add_argument("--on", metavar="SERVER", help="its classes, files and LRU sizes too / 同时对照该服务器")
     lint_command.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     return top
-
-
-def _count(text: str) -> int:
-    """Given a number of events as typed, return it; raises ArgumentTypeError."""
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_EVENTS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_EVENTS} 必须是该范围内的整数")
-    return int(text)
 
 
 # -- which servers -------------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ The names are loaded on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Not from typing, whose import takes longer than all the rest: commands begin here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cleaner.convenience import CacheCleaner, clean_cache, show_cache_info
 
 __all__ = ["CacheCleaner", "clean_cache", "show_cache_info"]

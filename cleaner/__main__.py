@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
 import json
 import math
@@ -21,6 +27,7 @@ from cleaner.stopping import Stopping, stopping_on_signals
 from cleaner.sweep import DEFAULT_TRASH_HOURS, Run, count_units, sweep
 from core.errors import ConfigError, RefusedTarget
 from core.targets import Target, TargetKind
+from core.typed import number, whole
 
 EXIT_DONE, EXIT_TROUBLE, EXIT_USAGE, EXIT_BUSY = 0, 1, 2, 75
 """75 is sysexits' EX_TEMPFAIL: another cleaner works on the target, try again later."""
@@ -56,10 +63,10 @@ def parser() -> argparse.ArgumentParser:
     add("--type", choices=("all", "file", "database", "python"), default="file", dest="kind",
         help="which caches; default: file / 清理类型；默认 file")  # fmt: skip
     add("--target", action="append", metavar="NAME", help="only this target, may be repeated / 只处理该目标，可重复")
-    add("--workers", type=int, metavar="N", help="processes that share the work / 并行进程数")
-    add("--trash", type=float, nargs="?", const=DEFAULT_TRASH_HOURS, metavar="HOURS",
+    add("--workers", type=whole(1), metavar="N", help="processes that share the work / 并行进程数")
+    add("--trash", type=number(0), nargs="?", const=DEFAULT_TRASH_HOURS, metavar="HOURS",
         help="move aside instead, purge after hours (24) / 先移入 .trash，若干小时后清除（默认 24）")  # fmt: skip
-    add("--list", type=int, default=10, metavar="N", dest="shown", help="entries to list / 列出的条目数")
+    add("--list", type=whole(0), default=10, metavar="N", dest="shown", help="entries to list / 列出的条目数")
     add("--json", action="store_true", help="JSON on stdout, sizes in bytes / 以 JSON 输出，单位字节")
     add("--yes", action="store_true", help="do not ask / 不询问，直接执行")
     add("--allow-most", action="store_true",
@@ -233,8 +240,13 @@ def _confirmed(planned: list[SweepReport]) -> bool:
     try:
         answer = input(f"Delete {units:,} and free {freed}? / 确认删除 {units:,} 项？ [y/N] ")
     except EOFError:
-        return False
-    return answer.strip().lower() in ("y", "yes", "是")
+        # Ctrl-D leaves the cursor behind the question.
+        answer = ""
+        print()
+    if answer.strip().lower() in ("y", "yes", "是"):
+        return True
+    print("未删除任何内容" if config.prefers_chinese() else "nothing was deleted")
+    return False
 
 
 def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress | None]:
@@ -247,4 +259,4 @@ def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress | 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.run(main))

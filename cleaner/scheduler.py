@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
 import logging
 import re
@@ -144,4 +150,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.run(main))

@@ -24,6 +24,7 @@
     │   ├── NoRoom               the disk has not enough free space (or inodes) for what was asked
     │   └── ModelBusy            another process works on the model; exit code 75
     ├── StoreError             our own database could not be read or written
+    │   ├── StoreUnavailable     nothing is wrong with it: a full disk, no permission, a lock; says what to do
     │   └── BadCursor            a page's cursor is not one that we gave out
     ├── TaskError              a task could not be carried out, or not be changed as asked
     │   ├── TaskStateError       not possible in the task's present state; says which
@@ -176,6 +177,10 @@ class ModelBusy(ModelError):
 
 class StoreError(CacheKeeperError):
     """Our own database could not be read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """Our own database is whole and cannot be used now: the disk is full, it is somebody else's, or locked."""
 
 
 class BadCursor(StoreError):

@@ -138,12 +138,25 @@ def server_url(text: str) -> str:
     return f"{scheme.lower()}://{host.lower()}{f':{int(port)}' if port else ''}{path.rstrip('/')}"
 
 
+def _each(parts: list[str], read: Callable[[str], str]) -> list[str]:
+    """Given the parts of a list, return what ``read`` makes of them; raises Invalid with what it says of all bad ones."""
+    found, wrong = [], []
+    for part in parts:
+        try:
+            found.append(read(part))
+        except Invalid as invalid:
+            wrong.append(str(invalid))
+    if wrong:
+        raise Invalid("; ".join(wrong))
+    return found
+
+
 def server_list(text: str) -> tuple[str, ...]:
-    """Given a list of addresses, return the normalised addresses, each once; raises Invalid naming the bad one."""
+    """Given a list of addresses, return the normalised addresses, each once; raises Invalid naming the bad ones."""
     if "@" in text:
         # Before it is cut up: a password may contain a comma.
         raise Invalid(_PASSWORD_IN_ADDRESS)
-    return tuple(dict.fromkeys(server_url(part) for part in separated(text)))
+    return tuple(dict.fromkeys(_each(separated(text), server_url)))
 
 
 def hub_url(text: str) -> str:
@@ -152,29 +165,29 @@ def hub_url(text: str) -> str:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """Given host names (or ``*``), return them in lower case; raises Invalid naming the bad one."""
-    names = tuple(name.lower() for name in separated(text))
-    for name in names:
-        if name != "*" and not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", name):
-            raise Invalid(f"{name[:200]!r} is not a host name, without scheme and port")
-    return names
+    """Given host names (or ``*``), return them in lower case; raises Invalid naming the bad ones."""
+    return tuple(_each(separated(text.lower()), _host_name))
+
+
+def _host_name(name: str) -> str:
+    if name != "*" and not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", name):
+        raise Invalid(f"{name[:200]!r} is not a host name, without scheme and port")
+    return name
 
 
 def networks(text: str) -> tuple[str, ...]:
-    """Given addresses or networks (10.0.0.0/8), return them normalised; raises Invalid naming the bad one."""
-    parts = separated(text)
-    if not parts:
-        return ()
+    """Given addresses or networks (10.0.0.0/8), return them normalised; raises Invalid naming the bad ones."""
+    return tuple(_each(separated(text), _network))
+
+
+def _network(text: str) -> str:
     # Here: every command reads the settings, and few are given a network.
     from ipaddress import ip_network
 
-    found = []
-    for part in parts:
-        try:
-            found.append(str(ip_network(part, strict=False)))
-        except ValueError:
-            raise Invalid(f"{part[:200]!r} is not an address or a network such as 10.0.0.0/8") from None
-    return tuple(found)
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise Invalid(f"{text[:200]!r} is not an address or a network such as 10.0.0.0/8") from None
 
 
 def size(text: str) -> int:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
 import json
 import sys
@@ -108,7 +114,10 @@ class Commands:
         policy = CleanPolicy(self.options.older_than, self.options.keep_under)
         models = [each for each in self._named() if not each.place.root.read_only]
         if not models:
-            return EXIT_USAGE if self.options.name else self._done([])
+            if self.options.name:
+                return EXIT_USAGE
+            self._tell(self.say("no models that could be deleted", "没有可删除的模型"))
+            return self._done([])
         planned = plan_clean(models, policy, self.now)
         if not self.options.json:
             self._print(plan_lines(planned, self.say, self.now))
@@ -150,6 +159,8 @@ class Commands:
                 self._print(finding_lines(check.findings, self.say))
         if self.options.json:
             self._json([{**model_as_json(each), **check_as_json(check)} for each, check in results])
+        elif not found and not self.options.name:
+            self._tell(self.say("no models to verify", "没有可校验的模型"))
         if self.options.name and not found:
             return EXIT_USAGE
         return EXIT_DONE if all(check for _, check in results) else EXIT_TROUBLE
@@ -260,8 +271,13 @@ class Commands:
         try:
             answer = input(f"Delete {count}, {size_text(freeable_bytes)}? / 确认删除 {count} 项？ (y/N) ")
         except EOFError:
-            return False
-        return answer.strip().lower() in ("y", "yes", "是")
+            # Ctrl-D leaves the cursor behind the question.
+            answer = ""
+            print()
+        if answer.strip().lower() in ("y", "yes", "是"):
+            return True
+        print(self.say("nothing was deleted", "未删除任何内容"))
+        return False
 
     def _on_record(self, action: str, names: Sequence[str]) -> AbstractContextManager[Operation]:
         """Put a deletion on record; raises StoreError, before anything is deleted, where that cannot be."""
@@ -331,4 +347,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.run(main))

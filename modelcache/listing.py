@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def list_models(
     ``index_file`` remembers the result for the next time (see ``modelcache.index``); ``fresh`` reads everything anew.
     Never raises for what is in the directories.
     """
+    roots = list(roots)
     listing = Listing()
     index = Index(index_file)
     for root in roots:
@@ -51,7 +53,7 @@ def list_models(
             disk = os.statvfs(root.path)
         except OSError:
             continue
-        listing.disks[root.path] = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+        listing.disks[root.path] = _free_and_total(disk)
         for place in _places(root, listing):
             model = None if fresh else index.get(place)
             if model is None:
@@ -59,7 +61,16 @@ def list_models(
             if model is not None:
                 listing.models.append(model)
     index.save()
+    if not listing.disks and roots:
+        # Nothing was ever pulled: how much room there is for the first model is what is asked for.
+        above = next(each for each in (roots[0].path, *roots[0].path.parents) if each.exists())
+        with suppress(OSError):
+            listing.disks[roots[0].path] = _free_and_total(os.statvfs(above))
     return listing
+
+
+def _free_and_total(disk: os.statvfs_result) -> tuple[int, int]:
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
 def find(models: Iterable[Model], name: str | None) -> list[Model]:

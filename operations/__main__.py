@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before the imports: Ctrl-C during them is as quiet as later.
+    import entry
+
+    entry.begin()
+
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -34,10 +39,6 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return config.EXIT_CONFIG
-    except BrokenPipeError:
-        # ``tasks | head``: the reader has enough. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return EXIT_DONE
     except (CacheKeeperError, OSError) as error:
         print(f"cannot do that 操作失败: {printable(str(error))}", file=sys.stderr)
         if not isinstance(error, CacheKeeperError):
@@ -74,13 +75,10 @@ def _command(options: argparse.Namespace, settings: config.Settings) -> int:
 
         surface = LocalOperations(settings)
     try:
-        code = Commands(options, surface, Say(chinese=config.prefers_chinese()), sys.stdout).run()
-        # Here, where a reader that has gone away is caught.
-        sys.stdout.flush()
-        return code
+        return Commands(options, surface, Say(chinese=config.prefers_chinese()), sys.stdout).run()
     finally:
         surface.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(entry.run(main))

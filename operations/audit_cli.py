@@ -14,10 +14,11 @@ from typing import Any, Protocol, TextIO
 from config import Settings, prefers_chinese
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage, is_dry_run
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
-from core.errors import BadRequest, StoreError
+from core.errors import BadRequest, CacheKeeperError, StoreError
 from core.printable import printable
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
+from core.typed import whole, word
 from operations.auditing import Auditor, open_audit_log
 from operations.callers import command_caller
 from operations.remote import RemoteOperations
@@ -32,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     inner = audit.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
 
     shown = inner.add_parser("list", help="newest first / 列出记录，最新在前")
-    shown.add_argument("--limit", type=_count, default=50, metavar="N", help="records (50) / 条数")
+    shown.add_argument("--limit", type=whole(1, 10_000), default=50, metavar="N", help="records (50) / 条数")
     shown.add_argument("--cursor", default="", help="go on after an earlier page / 接着上一页")
     shown.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
     export = inner.add_parser("export", help="everything that matches, oldest first / 导出")
@@ -44,8 +45,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add("--action", default="", help="such as cache.cleanup / 操作")
         add("--target", default="", help="what it was done to / 对象")
         add("--request-id", default="", metavar="ID", help="all records of one request / 请求编号")
-        add("--stage", type=Stage, choices=list(Stage), help="阶段")
-        add("--outcome", type=AuditOutcome, choices=list(AuditOutcome), help="结果")
+        add("--stage", type=word(Stage), choices=list(Stage), help="阶段")
+        add("--outcome", type=word(AuditOutcome), choices=list(AuditOutcome), help="结果")
         add("--since", type=_moment, metavar="TIME", help="ISO 8601, local time without a zone / 起始时间")
         add("--until", type=_moment, metavar="TIME", help="ISO 8601 / 截止时间")
     check = inner.add_parser(
@@ -81,10 +82,21 @@ def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = No
         if options.audit_command == "list":
             return _list(source.audit_page(query, options.cursor, options.limit), options, out)
         pieces = source.audit_export(query, options.format)
-        if options.output is not None:
-            out = stack.enter_context(options.output.open("w", encoding="utf-8", newline=""))
-        out.writelines(pieces)
+        if options.output is None:
+            out.writelines(pieces)
+        else:
+            _write(options.output, pieces)
         return EXIT_OK
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise CacheKeeperError(
+            f"{path} cannot be written: {error.strerror or error}; choose another --output / 无法写入该文件"
+        ) from None
 
 
 class _Source(Protocol):
@@ -193,12 +205,6 @@ def _logged_heads(settings: Settings) -> list[Head]:
         except OSError as error:
             raise StoreError(f"{path} cannot be read, and it has heads to compare with: {error.strerror}") from None
     return found
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError("must be a whole number from 1 to 10000 / 必须是 1 到 10000 的整数")
-    return int(text)
 
 
 def _moment(text: str) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from core.listing import LAST_PAGE, EntryType, Family, Sort
 from core.tasks import TaskState
+from core.typed import number, whole
 from operations.audit_cli import add_parser as add_audit
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -51,8 +52,8 @@ def _add_looks(commands: Commands) -> None:
     details.add_argument("--target", default="", help="of this target / 目标")
     details.add_argument("--sort", default=Sort.NEWEST.value, choices=[each.value for each in Sort],
                          help="order; a leading - is descending: --sort=-size / 排序，前缀 - 表示降序")  # fmt: skip
-    details.add_argument("--page", type=_whole(1, LAST_PAGE), default=1, help="page, from 1 / 页码")
-    details.add_argument("--page-size", type=_whole(1, 100), default=20, help="1-100 / 每页条数")
+    details.add_argument("--page", type=whole(1, LAST_PAGE), default=1, help="page, from 1 / 页码")
+    details.add_argument("--page-size", type=whole(1, 100), default=20, help="1-100 / 每页条数")
     details.add_argument("--cursor", default="", help="go on after the last page / 从上一页之后继续")
     add(commands, "backend-info", "which backends there are, and whether they answer / 缓存后端信息")
 
@@ -61,7 +62,7 @@ def _add_acts(commands: Commands) -> None:
     cleanup = add(commands, "cleanup", "delete what has expired / 清理过期缓存")
     cleanup.add_argument(
         "--days",
-        type=float,
+        type=number(0),
         metavar="N",
         help="older than N days, 1-365; default: each target's own policy / 清理多少天前的缓存；默认按各目标策略",
     )
@@ -98,7 +99,7 @@ def _add_tasks(commands: Commands) -> None:
     tasks.add_argument("--name", default="", help="of this name / 任务名称")
     tasks.add_argument("--batch", default="", help="of this batch / 批次")
     tasks.add_argument("--cursor", default="", help="go on after the last page / 从上一页之后继续")
-    tasks.add_argument("--limit", type=_whole(1, 500), default=50, help="rows / 条数")
+    tasks.add_argument("--limit", type=whole(1, 500), default=50, help="rows / 条数")
     task = add(commands, "task", "one task with its progress and result / 查看一个任务")
     task.add_argument("id")
     task.add_argument("--wait", action="store_true", help="follow it to its end / 等待其结束")
@@ -131,23 +132,13 @@ def _add_worker(commands: Commands) -> None:
     )  # fmt: skip
     worker.add_argument("--leash", action="store_true", help="end when stdin ends / 标准输入关闭时退出")
     worker.add_argument(
-        "--lease", type=_seconds, metavar="SECONDS",
+        "--lease", type=number(0.01, 86400), metavar="SECONDS",
         help="after which a silent worker loses its task (30) / 工作进程失联多少秒后任务被接管",
     )  # fmt: skip
     worker.add_argument(
-        "--retry-after", type=_seconds, metavar="SECONDS",
+        "--retry-after", type=number(0.01, 86400), metavar="SECONDS",
         help="before a second attempt; doubles each time (1) / 首次重试前等待的秒数，之后每次加倍",
     )  # fmt: skip
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0.01 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError("must be seconds from 0.01 to 86400")
-    return seconds
 
 
 def _add_waiting(command: argparse.ArgumentParser) -> None:
@@ -160,18 +151,5 @@ def _add_waiting(command: argparse.ArgumentParser) -> None:
 
 
 def _add_timeout(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--timeout", type=float, default=LONGEST_WAIT_SECONDS, metavar="SECONDS",
+    command.add_argument("--timeout", type=number(0), default=LONGEST_WAIT_SECONDS, metavar="SECONDS",
                          help="follow it for so long, then leave it to itself / 最长等待秒数")  # fmt: skip
-
-
-def _whole(low: int, high: int) -> Any:
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {low} to {high} / 数值超出范围")
-        return value
-
-    return read

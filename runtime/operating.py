@@ -115,3 +115,8 @@ class Operating:
     def close(self, seconds: float) -> None:
         """End the workers, each after the entry in hand; what is left after ``seconds`` is killed."""
         self.workers.stop(seconds)
+
+    def let_go(self) -> None:
+        """Close the files, last of all: the last to close one moves its -wal into it, and a copy of it is whole."""
+        self._opened.close()
+        self._tokens.close()

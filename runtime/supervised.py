@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from core.control import Control, encode
+from entry import OutputLost
 
 
 def say(control: Control) -> None:
@@ -15,7 +16,7 @@ def say(control: Control) -> None:
     try:
         sys.stdout.flush()
         os.write(sys.stdout.fileno(), encode(control))
-    except OSError:
+    except (OSError, OutputLost):
         pass
 
 

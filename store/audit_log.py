@@ -13,6 +13,7 @@ from core.audit import AuditPage, AuditQuery, AuditRecord, Head
 from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, parse_head, record_of
 from core.errors import BadCursor, StoreError
 from store.database import Versions, connect, immediate
+from store.trouble import trouble
 
 _AUDIT: Versions = (
     """
@@ -145,7 +146,7 @@ class SqliteAuditLog:
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> StoreError:
-        return StoreError(f"the audit log {self._path}: {error}")
+        return trouble(self._path, f"the audit log {self._path}", error)
 
 
 def _conditions(query: AuditQuery) -> tuple[list[str], list[Any]]:

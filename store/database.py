@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import StoreError
+from store.trouble import trouble
 
 log = logging.getLogger("store")
 
@@ -61,13 +65,49 @@ def connect(
     of the process; only a power failure may cost the last transactions, and with ``power_safe`` (FULL) not even that.
     """
     try:
+        _keep_private(path)
         connection = sqlite3.connect(path, timeout=patience_seconds, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
-        _upgrade(connection, path, versions)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path} cannot be opened: {error}; move it aside to start with an empty one") from None
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
+            _upgrade(connection, path, versions)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise trouble(path, f"{path} cannot be opened", error) from None
     return connection
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file for its owner alone, or let one be so that another version made; raises OSError.
+
+    What is asked for by API needs a token; the file must not give it to everybody. SQLite gives -wal and -shm the mode
+    and, for root, the owner of the file.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except FileExistsError:
+        _tighten(path)
+        return
+    try:
+        if sys.platform != "win32" and os.geteuid() == 0:
+            # A command under sudo: the daemon's own account must be able to open what was made in its directory.
+            directory = path.parent.stat()
+            os.fchown(fd, directory.st_uid, directory.st_gid)
+    finally:
+        os.close(fd)
+
+
+def _tighten(path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    for suffix in ("", "-wal", "-shm"):
+        each = path.with_name(path.name + suffix)
+        with suppress(FileNotFoundError):
+            status = each.stat()
+            if status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                each.chmod(0o600)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from core.errors import StoreError
 from core.history import ServerHistory, SubmissionRecord
 from core.model import Event
+from store.trouble import trouble
 
 _EVENT_COLUMNS = "at, server, set_name, kind, from_state, to_state, rule, reason, prompt_id, seconds"
 
@@ -42,7 +42,7 @@ class History:
                     (server, submissions),
                 ).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be read: {error}") from None
+            raise trouble(self._path, f"{self._path} cannot be read", error) from None
         shown = happened[:events]
         return ServerHistory(
             events=tuple(Event(*columns) for _, *columns in shown),

@@ -20,6 +20,7 @@ from store.database import connect
 from store.index_pages import read_page
 from store.index_schema import INDEX
 from store.index_walk import Walk
+from store.trouble import is_damage, trouble
 
 _PORTION = 20_000
 """Entries that are forgotten in one transaction, so that no other writer waits long."""
@@ -27,7 +28,6 @@ _CACHE_KIB = 32 << 10
 _MERGING_KIB = 192 << 10
 """A hundredth of a million entries, all over the tree, is on half of the 240 MB of pages: written in turn, each of them
 would be written several times over."""
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class EntryIndex:
@@ -165,7 +165,7 @@ class EntryIndex:
             self._connection = self._connect()
         except StoreError as error:
             cause = error.__context__
-            if not isinstance(cause, sqlite3.Error) or not _is_damage(cause):
+            if not isinstance(cause, sqlite3.Error) or not is_damage(cause):
                 raise
             self._set_aside(cause)
             self._connection = self._connect()
@@ -183,12 +183,12 @@ class EntryIndex:
         try:
             yield
         except sqlite3.Error as error:
-            if _is_damage(error):
+            if is_damage(error):
                 with suppress(StoreError):
                     self.close()
                     self._set_aside(error)
                 raise StoreError(f"the index was damaged ({error}): {self.warning}") from None
-            raise StoreError(f"the index {self._path} cannot be used: {error}") from None
+            raise trouble(self._path, f"the index {self._path} cannot be used", error) from None
 
     def _set_aside(self, why: sqlite3.Error) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged")
@@ -210,8 +210,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    # Extended codes have the plain one in their lowest byte.
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

@@ -12,8 +12,8 @@ from threading import Lock
 from typing import Any
 
 from core.access import IssuedToken, Role
-from core.errors import StoreError
 from store.database import Versions, connect
+from store.trouble import trouble
 
 _TOKENS: Versions = (
     """
@@ -80,7 +80,7 @@ class IssuedTokens:
                     )
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError) as error:
-            raise StoreError(f"{self._path}: {error}") from None
+            raise trouble(self._path, f"{self._path} cannot be used", error) from None
 
 
 def _token(row: Any) -> IssuedToken:

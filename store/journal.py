@@ -19,6 +19,7 @@ from core.errors import StoreError
 from core.model import Event, OpenSubmission, Outcome, Pause, State, Wish
 from core.workflow import Key
 from store.database import connect, immediate
+from store.trouble import trouble
 
 _EVENT_COLUMNS = "at, server, set_name, kind, from_state, to_state, rule, reason, prompt_id, seconds"
 _BACKLOG = 20_000
@@ -261,7 +262,7 @@ class Journal:
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be read: {error}") from None
+            raise trouble(self._path, f"{self._path} cannot be read", error) from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -271,7 +272,7 @@ class Journal:
         except sqlite3.IntegrityError as error:
             raise _AlreadyOpen(str(error)) from None
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be written: {error}") from None
+            raise trouble(self._path, f"{self._path} cannot be written", error) from None
 
 
 class _AlreadyOpen(StoreError):

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import StoreError, TaskError
+from core.errors import TaskError
 from core.tasks import Json, Priority, Progress, Task, TaskState, remaining_seconds
 from store.database import Versions, connect, immediate
+from store.trouble import trouble
 
 TASKS: Versions = (
     """
@@ -113,7 +114,7 @@ class TaskFile:
             try:
                 return self._connection.execute(statement, values).fetchall()
             except (sqlite3.Error, OverflowError) as error:
-                raise StoreError(f"{self._path} cannot be read: {error}") from None
+                raise trouble(self._path, f"{self._path} cannot be read", error) from None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -123,4 +124,4 @@ class TaskFile:
                 with immediate(self._connection):
                     yield self._connection
             except sqlite3.Error as error:
-                raise StoreError(f"{self._path} cannot be written: {error}") from None
+                raise trouble(self._path, f"{self._path} cannot be written", error) from None

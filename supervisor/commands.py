@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import config
 from core.errors import AlreadyRunning, ConfigError, DaemonError
+from core.typed import whole
 from supervisor import client
 from supervisor.files import files_in
 from supervisor.status import UNKNOWN, look
@@ -20,9 +20,6 @@ Command = Callable[[Path, argparse.Namespace], int]
 
 def command(root: Path, arguments: list[str]) -> int:
     """Run one command for the project in ``root``; return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without Chinese shows ? instead of a traceback
     options = _parser().parse_args(arguments)
     run: Command = options.run
     try:
@@ -40,10 +37,6 @@ def command(root: Path, arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # ``logs | head``: the reader has enough. Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", "show how it is; exit code 0 running, 1 dead, 3 stopped, 4 unknown 查看状态", _status)
     status.add_argument("--json", action="store_true", help="for programs 输出 JSON")
     logs = add("logs", "show the log 查看日志", _logs)
-    logs.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="last N lines (20) 最后 N 行")
+    logs.add_argument("-n", "--lines", type=whole(0), default=20, metavar="N", help="last N lines (20) 最后 N 行")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come 持续输出")
     run = add("run", "run in the foreground, as systemd does 前台运行（systemd 使用）", _run)
     # What Windows' start says to its run, and what makes a supervisor recognisable by its command line.

@@ -41,8 +41,8 @@ class LogFile:
 
     def open(self) -> None:
         """Open the log for appending, made when missing. Raises OSError."""
-        # The mode keeps the log from being group- or world-writable even under umask 0.
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        # Not for everybody: what the audit log cannot take is written here in full.
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         status = os.fstat(self._fd)
         self._identity, self._size = identity(status), status.st_size
 

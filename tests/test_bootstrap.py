@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import config
+from operations.backends import configured
 from scripts.bootstrap import fingerprint
-from tests.workspace import SOURCE, Workspace, wait_for
+from tests.workspace import SOURCE, Program, Workspace, wait_for
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -139,20 +141,96 @@ def test_make_run_with_a_setting_that_cannot_be_used_fails(workspace: Workspace)
     assert not (workspace.root / "daemon.pid").exists()
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_what_a_run_leaves_in_the_projects_directory_is_none_of_gits_business(workspace: Workspace) -> None:
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *command],
+            cwd=workspace.root, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    shutil.copy(SOURCE / ".gitignore", workspace.root)
+    git("init", "-q")
+    (workspace.root / ".git" / "info" / "exclude").write_text("output-*\n")
+    git("add", "-A")
+    git("commit", "-qm", "the project")
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:1", "TASK_WORKERS": "1", "MODEL_CACHE_DIRS": "resources/models"}
+    workspace.write(".env", "")
+    (workspace.root / "resources" / "img" / "202401" / "task").mkdir(parents=True)
+    assert workspace.run("daemon.py", "start").returncode == 0
+    try:
+        cleaned = workspace.run("-m", "operations", "cleanup", "--timeout", "60")
+        assert cleaned.returncode == 0, cleaned.stderr
+        for command in (["cleaner", "--yes"], ["modelcache", "list"], ["checker", "pause", "127.0.0.1:1"]):
+            workspace.run("-m", *command)
+        created = workspace.run("-m", "api", "token", "create", "--user", "li", "--role", "viewer")
+        assert created.returncode == 0
+        assert git("status", "--porcelain") == ""
+    finally:
+        assert workspace.run("daemon.py", "stop").returncode == 0
+    assert (workspace.root / "locks").is_dir()
+    assert git("status", "--porcelain") == ""
+
+
+def demo(workspace: Workspace) -> Program:
+    """Start a demo; ``workspace`` asks its page from then on."""
+    program = workspace.start(script="scripts/demo.py")
+    program.wait_for_output("/status and watch")
+    page = program.output().split("Open ")[1].split("/status")[0]
+    workspace.port = int(page.rpartition(":")[2])
+    wait_for(lambda: len(workspace.states()) == 6, 20)
+    return program
+
+
 def test_the_demo_shows_simulated_servers_only_and_leaves_nothing_behind(workspace: Workspace) -> None:
     # The user's own fleet and settings are none of the demo's business.
     workspace.write("fleet.toml", '[[group]]\nname = "mine"\nservers = ["http://127.0.0.1:9"]\n')
     for name in [*workspace.settings]:
         del workspace.settings[name]
-    program = workspace.start(script="scripts/demo.py")
-    program.wait_for_output("/status and watch")
-    page = program.output().split("Open ")[1].split("/status")[0]
-    workspace.port = int(page.rpartition(":")[2])
-    states = wait_for(lambda: workspace.states(), 20)
-    assert len(states) == 6
-    assert "http://127.0.0.1:9" not in states
+    program = demo(workspace)
+    assert "http://127.0.0.1:9" not in workspace.states()
     wait_for(lambda: list(workspace.states().values()).count("loaded") >= 2, 20)
     program.process.terminate()
     assert program.wait(20) == 0
     assert "Daemon stopped" in program.output()
     assert not (workspace.root / "daemon.log").exists()
+
+
+def test_the_demo_manages_no_cache_of_the_users(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.write("fleet.toml", f'[[target]]\nname = "outputs"\nroots = ["{tmp_path}"]\n')
+    workspace.write(".env", "REDIS_URL=redis://127.0.0.1:9/0\nREDIS_CACHE_PREFIX=mine:\nQUEUE_URL=redis://127.0.0.1:9/1\n"
+                    "MONGODB_URL=mongodb://127.0.0.1:9/mine\nMONGODB_CACHE_COLLECTION=mine\nAPI_SECRET=a-weak-secret\n"
+                    f"MODEL_CACHE_DIRS={tmp_path}/models\nHUGGING_FACE_HUB_TOKEN=hf_mine\n")  # fmt: skip
+    workspace.settings = {
+        "MODEL_VIEW_DIRS": f"{tmp_path}/hub",
+        "IMAGE_CACHE_DIR": f"{tmp_path}/img",
+        "TASK_WORKERS": "0",
+    }
+    demo(workspace)
+    environment = Path(f"/proc/{daemon_pid(workspace.root / 'demo-data')}/environ").read_text().split("\0")
+    settings = config.load(workspace.root, dict(each.split("=", 1) for each in environment if each), serving=True)
+    assert {backend.name for backend in configured(settings)} == {"images", "python", "models"}
+    places = [settings.image_cache_dir, *settings.model_cache_dirs, *settings.model_view_dirs, settings.cache_dir]
+    places += [workspace.root / path for target in settings.targets for path in target.roots]
+    assert [place for place in places if not place.is_relative_to(workspace.root / "demo-data")] == []
+    assert (settings.api_secret, settings.queue_url, settings.mongodb_url, settings.hf_token) == (None,) * 4
+    answer = workspace.ask("/api/cache/stats").json()
+    assert "refused" not in str(answer), answer
+
+
+def test_a_second_demo_runs_beside_the_first(workspace: Workspace) -> None:
+    workspace.settings = {}
+    first = demo(workspace)
+    page = workspace.port
+    second = demo(workspace)
+    assert workspace.port != page
+    second.process.terminate()
+    assert second.wait(20) == 0
+    workspace.port = page
+    assert len(workspace.states()) == 6
+    first.process.terminate()
+    assert first.wait(20) == 0
+
+
+def daemon_pid(directory: Path) -> str:
+    return (directory / "daemon.pid").read_text().split()[0]

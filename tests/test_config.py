@@ -125,6 +125,44 @@ def test_main_refuses_to_start_with_exit_code_78_and_one_line_a_problem(tmp_path
 # -- .env as people and their editors write it
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("PORT=9001\nGARBAGE hunter2", [2]),
+        ("PORT=9001\n\n# a comment\n\nhunter2\r\n\r\nHF_TOKEN='hunter2\n", [5, 7]),
+        ("=hunter2\n", [1]),
+    ],
+)
+def test_a_bad_line_is_a_problem_with_its_file_and_number_and_not_with_its_text(
+    tmp_path: Path, text: str, lines: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, ".env", text)
+    found = problems(tmp_path, CLEAN_TIME="noon")
+    assert len(found) == len(lines) + 1, "together with whatever else is wrong"
+    for line, problem in zip(lines, found, strict=False):
+        assert f"{tmp_path / '.env'}, line {line}'" in problem
+    assert "hunter2" not in "".join(found)
+    assert not caplog.records
+
+
+def test_a_daemon_is_found_in_spite_of_a_bad_line_unless_it_says_where(tmp_path: Path) -> None:
+    write(tmp_path, ".env", "CACHE_DIR=state\nGARBAGE LINE\n")
+    assert config.cache_dir(tmp_path, {}) == tmp_path / "state"
+    write(tmp_path, ".env", "CACHE_DIR='state\n")
+    with pytest.raises(ConfigError):
+        config.cache_dir(tmp_path, {})
+
+
+def test_all_wrong_addresses_of_a_list_are_named(tmp_path: Path) -> None:
+    values = {"SERVERS": "http://a:99999,ftp://x,,http://,http://good:1", "ALLOWED_HOSTS": "a/b,ok,c d!"}
+    servers, hosts = problems(tmp_path, **values)
+    for wrong in ("'http://a:99999': a port", "'ftp://x' is not", "'http://' is not"):
+        assert wrong in servers
+    for wrong in ("'a/b'", "'d!'"):
+        assert wrong in hosts
+    assert "'ok' is" not in hosts
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
     write(tmp_path, ".env", "\ufeffPORT=9001\r\nHOST=10.0.0.5\r\n")
     settings = load(tmp_path)

@@ -28,7 +28,9 @@ SOURCE = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
 # Programs find their project by their own place, so these are copies; what they import may be links.
-_COPIED = ("main.py", "daemon.py", "config.py", "checker", "cleaner", "modelcache", "operations", "api", "scripts")
+_COPIED = (
+    "main.py", "daemon.py", "config.py", "entry.py", "checker", "cleaner", "modelcache", "operations", "api", "scripts",
+)  # fmt: skip
 _LINKED = ("client", "core", "examples", "runtime", "store", "supervisor")
 
 QUICK = {

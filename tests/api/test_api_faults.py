@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api.errors import install_errors
 from api.guard import Guard
 from core.access import Role
-from core.errors import StoreError, TargetBusy
+from core.errors import StoreError, StoreUnavailable, TargetBusy
 from runtime.web import WebThread
 from tests.api.serving import serving
 from tests.small_disk import mounted
@@ -61,6 +61,10 @@ def test_a_full_disk_is_a_503_and_nothing_is_half_accepted(tmp_path: Path) -> No
             refused = service.ask(path, method, role=Role.OPERATOR, body=body)
             problem(refused, 503, "服务暂时不可用")
             assert int(refused.headers["retry-after"]) > 0
+        # Not opened yet.
+        assert not (disk.path / "index.sqlite3").exists()
+        refused = service.ask("/api/cache/stats", role=Role.VIEWER)
+        assert "the disk is full" in problem(refused, 503, "服务暂时不可用")["detail"]
         disk.free()
         after = service.ask("/api/cache/operations", role=Role.VIEWER).json()["data"]
         assert after["counts"] == before["counts"]
@@ -74,10 +78,11 @@ def test_a_full_disk_is_a_503_and_nothing_is_half_accepted(tmp_path: Path) -> No
     [
         ("DELETE", RuntimeError("the s3cret in /etc/keys"), 500, "清理缓存失败"),
         ("GET", StoreError("tasks cannot be read"), 500, "清理缓存失败"),
+        ("GET", StoreUnavailable("the disk is full"), 503, "服务暂时不可用"),
         ("DELETE", StoreError("tasks cannot be written"), 503, "服务暂时不可用"),
         ("DELETE", TargetBusy("another cleaner is at work"), 409, "与当前状态冲突"),
     ],
-    ids=["unexpected", "reading", "accepting", "busy"],
+    ids=["unexpected", "reading", "full", "accepting", "busy"],
 )
 def test_whatever_breaks_answers_in_the_one_shape_without_secrets(
     method: str, error: Exception, status: int, message: str

@@ -73,6 +73,15 @@ def test_a_revoked_token_is_refused_by_the_running_daemon_at_once(running: Works
     assert one["id"] not in token(running, "list").stdout
 
 
+def test_the_list_has_a_line_that_says_what_its_columns_are(running: Workspace) -> None:
+    made = created(running)
+    header, *rows = token(running, "list").stdout.splitlines()
+    assert header.split()[::2] == ["ID", "ROLE", "STATE", "ISSUED", "EXPIRES", "USER"]
+    assert made["id"] in "".join(rows)
+    # A Chinese character is two columns wide.
+    assert header.index("USER") + 2 * 5 == rows[0].index("alice")
+
+
 def test_a_rotation_ends_the_tokens_of_the_key_before_the_former_in_the_running_daemon(running: Workspace) -> None:
     first = created(running)["token"]
     token(running, "rotate")

@@ -101,7 +101,7 @@ class Project:
         self.prefix: list[str] = []
         self.processes: list[subprocess.Popen[str]] = []
         root.mkdir()
-        copy_code(root, "daemon.py", "config.py")
+        copy_code(root, "daemon.py", "config.py", "entry.py")
         for name in ("core", "supervisor"):
             (root / name).symlink_to(SOURCE / name)
         self.script(GOOD_MAIN)

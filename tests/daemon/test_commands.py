@@ -284,7 +284,7 @@ while True:
 
 def test_the_supervisor_imports_nothing_heavy() -> None:
     loaded = subprocess.run(
-        [sys.executable, "-c", "import daemon, supervisor.loop, sys; print(*sys.modules)"],
+        [sys.executable, "-c", "import daemon, entry, supervisor.loop, sys; print(*sys.modules)"],
         cwd=SOURCE,
         capture_output=True,
         text=True,

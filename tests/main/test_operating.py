@@ -14,7 +14,7 @@ from examples.fake_comfyui import FakeServer
 from operations.opening import Opened
 from store.task_claims import TaskClaims
 from store.task_queue import TaskQueue
-from tests.workspace import Workspace, wait_for
+from tests.workspace import Workspace, ask, wait_for
 
 TARGET = """
 [[target]]
@@ -107,3 +107,28 @@ def test_whoever_starts_the_daemon_is_told_what_it_will_not_be_able_to_do(worksp
             assert any(words in line and f"{file}.sqlite3" in line for line in warnings), started.stderr
     finally:
         workspace.run("daemon.py", "stop")
+
+
+def test_a_stop_leaves_every_database_whole_in_its_one_file(workspace: Workspace) -> None:
+    # Whoever copies *.sqlite3 as a backup would otherwise get an empty audit log.
+    state = workspace.root / "state"
+    workspace.settings |= {"SERVERS": "http://127.0.0.1:9", "CACHE_DIR": "state", "TASK_WORKERS": "1"}
+    daemon = workspace.running()
+    made = workspace.run("-m", "api", "token", "create", "--user", "li", "--role", "operator", "--ttl", "1h")
+    token = {"Authorization": f"Bearer {made.stdout.split()[0]}"}
+    token["Content-Type"] = "application/json"
+    assert ask(f"{workspace.page}/api/cache/refresh", "POST", token, body=b"{}").status == 202
+    wait_for(lambda: asked(workspace, "/api/cache/operations").json()["data"]["counts"]["done"] >= 1, 30)
+    assert asked(workspace, "/api/cache/stats").status == 200
+    for name in ("audit", "tasks", "tokens", "cache_keeper"):
+        assert (state / f"{name}.sqlite3-wal").exists()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(30) == 0
+    assert [*state.glob("*-wal"), *state.glob("*-shm")] == []
+    assert workspace.run("-m", "operations", "audit", "verify").returncode == 0
+    for command in (
+        ["-m", "cleaner", "--yes"], ["-m", "operations", "stats"], ["-m", "checker", "pause", "127.0.0.1:9"],
+        ["-m", "modelcache", "clean", "--force"], ["main.py", "--once"],
+    ):  # fmt: skip
+        workspace.run(*command)
+        assert [*state.glob("*-wal"), *state.glob("*-shm")] == [], command

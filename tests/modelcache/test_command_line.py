@@ -196,3 +196,33 @@ def test_arguments_that_mean_nothing_are_explained(capsys: pytest.CaptureFixture
             parser().parse_args(arguments)
         assert ended.value.code == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "zh_CN.UTF-8"])
+def test_where_there_is_nothing_to_do_that_is_said(workspace: Workspace, locale: str) -> None:
+    chinese = locale.startswith("zh")
+    for arguments, english, in_chinese in (
+        (["verify", "--full"], "no models to verify", "没有可校验的模型"),
+        (["clean"], "no models that could be deleted", "没有可删除的模型"),
+    ):
+        result = run(workspace, *arguments, LANG=locale)
+        assert (result.returncode, result.stdout) == (0, f"{in_chinese if chinese else english}\n")
+        assert run(workspace, *arguments, "--json").stdout == "[]\n"
+
+
+def test_a_list_without_models_tells_the_room_that_there_is_for_the_first(workspace: Workspace, tmp_path: Path) -> None:
+    assert not (tmp_path / "cache").exists()
+    lines = run(workspace, "list").stdout.splitlines()
+    assert lines[:2] == ["no models", "models: 0, 0 B, on disk 0 B"]
+    assert lines[2].startswith(f"{tmp_path}/cache: free ")
+
+
+@pytest.mark.parametrize("answer", ["n", "\x04"])
+def test_whoever_does_not_say_yes_reads_that_nothing_was_deleted(
+    workspace: Workspace, tmp_path: Path, answer: str
+) -> None:
+    write(tmp_path / "cache" / "one", ONE)
+    code, output = answered(workspace, answer, "clean")
+    assert code == 1
+    assert output.endswith("nothing was deleted\n")
+    assert (tmp_path / "cache" / "one").exists()
