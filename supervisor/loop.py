@@ -328,6 +328,13 @@ class Supervisor:
     def _finish(self) -> int:
         self._log.line("Daemon stopped")
         self._presence.withdraw()
+        self._be_deaf()
         if self._presence.lost:
             return EXIT_LOST
         return EXIT_CONFIG if self._child.state is State.FATAL else 0
+
+    def _be_deaf(self) -> None:
+        """All is over. Python takes its handlers away as it ends, and a second TERM would make that end a death."""
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_a_stop_in_the_middle_of_a_start_leaves_nothing_twenty_times(project: Pr
         if start.returncode:
             assert "before" in err or "without a word" in err, (out, err)
         assert project.living() == {}
+
+
+def test_a_stop_that_is_asked_for_again_and_again_is_still_an_orderly_one(project: Project) -> None:
+    run = project.spawn("run")
+    project.main_pid()
+    deadline = time.monotonic() + 15
+    while run.poll() is None:
+        assert time.monotonic() < deadline
+        run.send_signal(signal.SIGTERM)
+    assert run.returncode == 0
+    assert project.log().count("Stop requested") == 1
 
 
 def test_run_as_systemd_does_beside_a_started_daemon_exits_75(project: Project) -> None:
