@@ -44,16 +44,23 @@ def main() -> int:
         assert demo.stdout is not None, "stdout is a pipe"
         base = next(found[1] for line in demo.stdout if (found := re.search(r"(http://127\.0\.0\.1:\d+)/status", line)))
         _wait_for_a_mixed_fleet(base)
-        _fill_the_image_cache()
-        for name in ("refresh", "list_models"):
-            _operate(base, name, {})
-        _operate(base, "cleanup", {"days": 14, "family": "file", "dry_run": True})
         failed = requests.get(f"{base}/api/servers?state=failed", timeout=5).json()["servers"][0]["name"]
         with sync_playwright() as playwright:
             arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
             browser = playwright.chromium.launch(executable_path=program, args=arguments)
-            for name, (path, language) in PICTURES.items():
-                _take(browser, name, f"{base}{path.format(failed=failed)}?lang={language}")
+
+            def take(*pages: str) -> None:
+                for name, (path, language) in PICTURES.items():
+                    if name.startswith(pages):
+                        _take(browser, name, f"{base}{path.format(failed=failed)}?lang={language}")
+
+            # First, while the fleet is as mixed as that.
+            take("status", "server")
+            _fill_the_image_cache()
+            for name in ("refresh", "list_models"):
+                _operate(base, name, {})
+            _operate(base, "cleanup", {"days": 14, "family": "file", "dry_run": True})
+            take("cache", "tasks")
             browser.close()
     finally:
         demo.terminate()

@@ -47,7 +47,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "next": ("Next", "下一页"),
     "per_page": ("Per page", "每页"),
     "full_stop": (".", "。"),
-    "ago": ("ago", "前"),
+    "ago": (" ago", "前"),
     "all": ("All", "全部"),
     "refresh": ("Refresh", "刷新"),
     "notices": ("Notices", "通知"),
