@@ -33,6 +33,9 @@ from core.tasks import Task, TaskState
 
 SYSTEM = "comfyui-cache-keeper"
 
+ALL_SERVERS, ALL_TARGETS = WarmupWish(), RefreshWish()
+"""What a call without a body means."""
+
 
 class CleanupType(StrEnum):
     """What a cleanup covers; ``all`` leaves models out, which only go when they are named."""
@@ -155,7 +158,11 @@ def cache_routes(operations: Operations, gate: Gate) -> APIRouter:
         "/api/cache/warmup", status_code=202, summary="预热 · Warm servers now", responses=accept(TaskData, other=200)
     )
     async def cache_warmup(
-        request: Request, response: Response, wish: WarmupWish, wait: WaitSeconds = 0, caller: Caller = operator
+        request: Request,
+        response: Response,
+        wish: WarmupWish = ALL_SERVERS,
+        wait: WaitSeconds = 0,
+        caller: Caller = operator,
     ) -> Envelope[TaskData]:
         """Done when the servers' caches show the keys. Without `servers`: all of them."""
         task = await run_in_threadpool(
@@ -168,7 +175,11 @@ def cache_routes(operations: Operations, gate: Gate) -> APIRouter:
         responses=accept(TaskData, other=200),
     )  # fmt: skip
     async def cache_refresh(
-        request: Request, response: Response, wish: RefreshWish, wait: WaitSeconds = 0, caller: Caller = operator
+        request: Request,
+        response: Response,
+        wish: RefreshWish = ALL_TARGETS,
+        wait: WaitSeconds = 0,
+        caller: Caller = operator,
     ) -> Envelope[TaskData]:
         """Walks one target, or all of them, and counts what is there."""
         task = await run_in_threadpool(partial(operations.refresh, caller, target=wish.target))

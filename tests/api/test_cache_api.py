@@ -237,6 +237,14 @@ def test_a_warm_up_is_a_task_that_tells_what_became_of_it(caches: Caches) -> Non
     problem(caches.call("POST", "warmup", body={"servers": ["nobody"]}), 404)
 
 
+def test_a_warm_up_or_a_refresh_without_a_body_is_one_of_everything(caches: Caches) -> None:
+    warmup, refresh = caches.call("POST", "warmup"), caches.call("POST", "refresh?wait=10")
+    assert (warmup.status, refresh.status) == (202, 200)
+    assert warmup.json()["data"]["arguments"]["servers"] == []
+    assert caches.over(warmup.json()["data"]["id"])["error"].startswith("1 of 1 not loaded: gpu-7")
+    assert {"images", "previews"} <= set(refresh.json()["data"]["result"]["targets"])
+
+
 def test_a_batch_has_one_progress_and_comes_whole_or_not_at_all(caches: Caches) -> None:
     refresh = {"name": "refresh", "arguments": {"target": "images"}}
     problem(

@@ -12,11 +12,12 @@ import pytest
 
 # Before huggingface_hub is imported, which reads them then: no test looks into the home of who runs it.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
-atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("HF_TOKEN", None)
 
 from tests.modelcache.fake_hub import FakeHub
+
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture
