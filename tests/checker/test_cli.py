@@ -185,6 +185,8 @@ def test_a_pause_is_seen_by_the_daemon_and_ends_by_itself_or_when_told_to(runnin
 
 def test_why_tells_what_led_to_a_state_at_a_time(running: Place) -> None:
     fake = running.fakes[1]
+    # Where keys are gone and no run is remembered that could have stored them, a restart is what explains it.
+    running.run("warm", "second", "--force", "--wait")
     before = datetime.now().isoformat(sep=" ")
     fake.evict("ben2_base")
     wait_for(lambda: len(fake.keys()) == len(KEYS) and running.workspace.states()[fake.url] == "loaded")

@@ -76,8 +76,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeServer]:
-    with FakeServer(flavour="fork", wanted_keys=["vae"], determine_mode="claims") as server:
+    with new_server() as server:
         yield server
+
+
+def new_server() -> FakeServer:
+    return FakeServer(flavour="fork", wanted_keys=["vae"], determine_mode="claims")
 
 
 @pytest.fixture(autouse=True)
@@ -106,11 +110,12 @@ def test_a_bad_answer_is_a_reason_on_one_line_and_nothing_else(fake: FakeServer,
     assert len(str(caught.value)) < 300
 
 
-def test_good_answers_are_read(fake: FakeServer) -> None:
+def test_good_answers_are_read() -> None:
     async def all_of_them(client: ServerClient) -> list[object]:
         return [await read(client) for read in READS.values()]
 
-    listing, said, queue, run, empty, info = ask(server_of(fake.url), all_of_them)
+    with new_server() as fake:
+        listing, said, queue, run, empty, info = ask(server_of(fake.url), all_of_them)
     assert not listing.holds("vae", "")  # type: ignore[attr-defined]
     assert said.missing == ("vae",)  # type: ignore[attr-defined]
     assert queue.prompts == ()  # type: ignore[attr-defined]

@@ -89,7 +89,7 @@ def test_how_tasks_ended_and_what_models_are_is_told_in_the_language_of_the_page
 
     assert "no model matches 'nowhere'" in page("/tasks?lang=en")
     assert "没有模型匹配 'nowhere'" in page("/tasks?lang=zh")
-    assert "没有模型匹配 'nowhere'" in page("/audit?lang=zh")
+    assert "没有模型匹配 'nowhere'" in page("/audit?lang=zh&outcome=failed")
     english, chinese = page("/models?lang=en"), page("/models?lang=zh")
     assert ">corrupt</span>" in english
     assert ">已损坏</span>" in chinese
