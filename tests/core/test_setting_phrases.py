@@ -171,6 +171,15 @@ def test_whatever_is_refused_of_fleet_toml_is_told_in_chinese() -> None:
         assert HAN.search(told.removeprefix(head)), told
 
 
+def test_each_of_several_wrong_addresses_is_told() -> None:
+    _, problems = keys.parse({"SERVERS": "ftp://x, http://y:70000", "ALLOWED_HOSTS": "a/b c:d/"})
+    assert error_text(ConfigError(problems), chinese=True).splitlines() == [
+        "SERVERS='ftp://x, http://y:70000'：'ftp://x' 不是服务器地址（例如 http://127.0.0.1:8188）；"
+        "'http://y:70000'：端口必须在 1 到 65535 之间",
+        "ALLOWED_HOSTS='a/b c:d/'：'a/b' 不是主机名（不带协议和端口）；'c:d/' 不是主机名（不带协议和端口）",
+    ]
+
+
 def test_several_problems_are_several_lines() -> None:
     error = ConfigError([Problem("PORT", "x", say.TRUE_OR_FALSE()), Problem("HOST", "y", "words of somebody else's")])
     assert error_text(error, chinese=True) == "PORT='x'：必须是 true 或 false\nHOST='y'：words of somebody else's"
