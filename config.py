@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import setting_phrases as say
 from core import settings
 from core.errors import ConfigError, Problem, WorkflowError
-from core.fleet import Group, Server, WarmupSet, server_name
-from core.fleet_file import FleetReader
 from core.secret import Secret
 from core.secret_strength import weakness_of
 from core.settings import Invalid
-from core.workflow import Graph, broken_links, read_graph, wanted_keys
 
 if TYPE_CHECKING:
+    from core.fleet import Server, WarmupSet
     from core.targets import Target
+    from core.workflow import Graph
 
 EXIT_CONFIG = 78
 """sysexits' EX_CONFIG: the configuration is wrong, starting again will not help."""
@@ -144,6 +144,9 @@ def load(root: Path, environ: Mapping[str, str] | None = None, *, serving: bool 
     ``serving`` is for the daemon, which opens the API to others: only there a secret that is missing or known to
     everybody is a problem, and a cleaning by hand goes on beside it.
     """
+    # Here: `daemon.py status` and `stop` need CACHE_DIR alone.
+    from core.fleet import Group, Server, server_name
+
     root = root.resolve()
     environ = os.environ if environ is None else environ
     written, warnings, problems = _read_dotenv(root / ".env")
@@ -169,16 +172,20 @@ def load(root: Path, environ: Mapping[str, str] | None = None, *, serving: bool 
             problems.append(Problem(name.upper(), ", ".join(values.pop(name)), str(invalid)))
     fleet_file, workflow_path = values.pop("fleet_file", None), values.pop("workflow_path", None)
     addresses = values.pop("servers", ())
-    reader = FleetReader(
-        load_workflow=lambda path: _load_workflow(_path(path, root) or root),
-        secret=lambda name: merged.get(name) or None,
-        base_interval_seconds=values.get("check_interval_seconds", 30.0),
-        base_timeout_seconds=values.get("workflow_timeout_seconds", 600.0),
-        problems=problems,
-    )
     # .env made from .env.example sets every key to its default, so only another value counts as a wish.
     table = _read_toml(fleet_file, problems, must_exist=_wished(merged, "FLEET_FILE"))
-    servers = reader.read(table) if table is not None else ()
+    servers: tuple[Server, ...] = ()
+    if table is not None:
+        from core.fleet_file import FleetReader
+
+        reader = FleetReader(
+            load_workflow=lambda path: _load_workflow(_path(path, root) or root),
+            secret=lambda name: merged.get(name) or None,
+            base_interval_seconds=values.get("check_interval_seconds", 30.0),
+            base_timeout_seconds=values.get("workflow_timeout_seconds", 600.0),
+            problems=problems,
+        )
+        servers = reader.read(table)
     targets = _targets(table or {}, problems)
     own_sets = bool(table and table.get("set"))
     listed = _wished(merged, "SERVERS") or not servers
@@ -192,9 +199,9 @@ def load(root: Path, environ: Mapping[str, str] | None = None, *, serving: bool 
         group = Group("default", check_interval_seconds=values.get("check_interval_seconds", 30.0))
         servers += tuple(Server(server_name(url), url, group, (warmup,)) for url in addresses if url not in known)
     if values.get("redis_url") and not values["redis_cache_prefix"]:
-        problems.append(Problem("REDIS_CACHE_PREFIX", "", "is needed with REDIS_URL: only its keys are touched"))
+        problems.append(Problem("REDIS_CACHE_PREFIX", "", say.IS_NEEDED_WITH_REDIS()))
     if values.get("mongodb_cache_collection") and not values.get("mongodb_url"):
-        problems.append(Problem("MONGODB_URL", "", "is needed with MONGODB_CACHE_COLLECTION"))
+        problems.append(Problem("MONGODB_URL", "", say.IS_NEEDED_WITH_COLLECTION()))
     if serving:
         problems += _api_secret_problems(values.get("api_secret"), values.get("host", ""))
     if problems:
@@ -251,29 +258,39 @@ def inherited_environment() -> dict[str, str]:
 
 
 def prefers_chinese(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal's locale asks for Chinese (LC_ALL before LC_MESSAGES before LANG, as POSIX says)."""
+    """Whether the terminal's locale asks for Chinese (LC_ALL before LC_MESSAGES before LANG, as POSIX says).
+
+    Never below the supervisor: what is printed there is a line of the log, which is in English.
+    """
     environ = os.environ if environ is None else environ
+    if environ.get("CACHE_KEEPER_SUPERVISED") == "1":
+        return False
     locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
     return locale.lower().startswith("zh")
 
 
+def told(error: Exception | str) -> str:
+    """Return what an error says, in the language of the terminal."""
+    if not prefers_chinese():
+        return str(error)
+    # Here: only who is told of an error needs it.
+    from core.error_words import error_text
+
+    return error_text(error, chinese=True)
+
+
 def _api_secret_problems(secret: Secret | None, host: str) -> list[Problem]:
     """An API that other machines can reach must not be opened by a key that was made up without anybody knowing."""
-    advice = (
-        'put a random one into .env: python -c "import secrets; print(secrets.token_urlsafe(48))" '
-        "/ 请在 .env 中设置随机密钥"
-    )
     if secret is None:
         from core.addresses import is_loopback
 
-        words = f"is needed where HOST is not a loopback address ({host}): {advice}"
-        return [] if is_loopback(host.strip("[]")) else [Problem("API_SECRET", "", words)]
+        return [] if is_loopback(host.strip("[]")) else [Problem("API_SECRET", "", say.NO_SECRET(host=host))]
     parts = [part.strip() for part in secret.reveal().split(",")]
     if len(parts) > 2:
-        return [Problem("API_SECRET", "***", "is at most two secrets, the new and the former one; none has a comma")]
+        return [Problem("API_SECRET", "***", say.SEVERAL_SECRETS())]
     weak = next(filter(None, map(weakness_of, parts)), "")
     # The value stays unsaid: what is weak here may be somebody's password elsewhere.
-    return [Problem("API_SECRET", "***", f"{weak}: {advice}")] if weak else []
+    return [Problem("API_SECRET", "***", say.WEAK_SECRET(weakness=weak))] if weak else []
 
 
 def _machine_name() -> str:
@@ -302,7 +319,7 @@ def _read_dotenv(path: Path, *, needed: str = "") -> tuple[dict[str, str], list[
     except FileNotFoundError:
         return {}, [], []
     except (OSError, UnicodeDecodeError) as error:
-        return {}, [], [Problem(".env", str(path), f"cannot be read: {error}")]
+        return {}, [], [Problem(".env", str(path), say.NOT_READ(trouble=error))]
     from io import StringIO
 
     # Not dotenv_values: it logs a bad line without the file's name, and goes on without it.
@@ -316,8 +333,7 @@ def _read_dotenv(path: Path, *, needed: str = "") -> tuple[dict[str, str], list[
             # The statement begins with the empty lines before it. What is in it may be a secret.
             line = binding.original.line + original[: -len(original.lstrip())].count("\n")
             if needed in original:
-                words = "is not NAME=value (a = that is missing, a quote that is not closed) / 不是 NAME=value 的形式"
-                problems.append(Problem(".env", f"{path}, line {line}", words))
+                problems.append(Problem(".env", f"{path}, line {line}", say.NO_ASSIGNMENT()))
         elif binding.key and binding.value:
             written[binding.key] = binding.value
         elif binding.key:
@@ -327,6 +343,9 @@ def _read_dotenv(path: Path, *, needed: str = "") -> tuple[dict[str, str], list[
 
 
 def _default_set(path: Path | None, timeout_seconds: float, problems: list[Problem]) -> WarmupSet:
+    from core.fleet import WarmupSet
+    from core.workflow import wanted_keys
+
     graph: Graph | None = None
     if path is not None:
         try:
@@ -345,7 +364,7 @@ def _default_set(path: Path | None, timeout_seconds: float, problems: list[Probl
 def _targets(table: Mapping[str, Any], problems: list[Problem]) -> tuple[Target, ...]:
     entries = table.get("target", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        problems.append(Problem("target", "…", "must be a list of tables: [[target]]"))
+        problems.append(Problem("target", "…", say.LIST_OF_TABLES(table="target")))
         return ()
     if not entries:
         return ()
@@ -356,7 +375,7 @@ def _targets(table: Mapping[str, Any], problems: list[Problem]) -> tuple[Target,
         target, found = target_from_table(entry, key=f"target[{entry.get('name', index)}]")
         problems += found
         if target is not None and target.name in targets:
-            problems.append(Problem("target", target.name, "is there twice; each target needs a name of its own"))
+            problems.append(Problem("target", target.name, say.TARGET_TWICE()))
         elif target is not None:
             targets[target.name] = target
     return tuple(targets.values())
@@ -371,25 +390,27 @@ def _read_toml(path: Path | None, problems: list[Problem], *, must_exist: bool) 
         return tomllib.loads(_read_bounded(path))
     except (OSError, ValueError) as error:
         # tomllib's errors and UnicodeDecodeError are ValueErrors; the text names line and column.
-        problems.append(Problem("FLEET_FILE", str(path), f"cannot be read: {error}"))
+        problems.append(Problem("FLEET_FILE", str(path), say.NOT_READ(trouble=error)))
         return None
 
 
 def _load_workflow(path: Path) -> Graph:
+    from core.workflow import broken_links, read_graph
+
     try:
         graph = read_graph(json.loads(_read_bounded(path)))
     except OSError as error:
-        raise Invalid(f"cannot be read: {error.strerror or error}") from None
+        raise Invalid(say.NOT_READ(trouble=error.strerror or error)) from None
     except (ValueError, RecursionError) as error:
-        raise Invalid(f"is not JSON: {error}") from None
+        raise Invalid(say.NOT_JSON(trouble=error)) from None
     except WorkflowError as error:
         raise Invalid(str(error)) from None
     for finding in broken_links(graph):
-        raise Invalid(str(finding))
+        raise Invalid(say.FAULTY_NODE(node=finding.node_id, fault=finding.message))
     return graph
 
 
 def _read_bounded(path: Path) -> str:
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        raise ValueError(say.TOO_LARGE(size=MAX_FILE_BYTES >> 20))
     return path.read_text(encoding="utf-8-sig")

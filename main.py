@@ -64,8 +64,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = config.load(ROOT, serving=True)
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     set_up(settings.log_level, supervised=settings.supervised)
     try:
@@ -76,10 +75,10 @@ def main(arguments: list[str]) -> int:
                 _leave(code)
             return code
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
-        print(f"cannot run: {error}", file=sys.stderr)
+        print(("无法运行：" if config.prefers_chinese() else "cannot run: ") + config.told(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0

@@ -28,16 +28,16 @@ def main(arguments: list[str]) -> int:
     try:
         return _command(options)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     except cli.UsageError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return cli.EXIT_USAGE
     except CacheKeeperError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return cli.EXIT_NOT_LOADED
     except OSError as error:
-        print(f"cannot run: {error}", file=sys.stderr)
+        print(("无法运行：" if config.prefers_chinese() else "cannot run: ") + config.told(error), file=sys.stderr)
         return cli.EXIT_NOT_LOADED
     except KeyboardInterrupt:
         return 130
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
     dry_run = getattr(options, "dry_run", False)
     with connect(settings, names, acting=options.command != "status", dry_run=dry_run) as (fleet, remark):
         if remark:
-            print(remark, file=sys.stderr)
+            print(config.told(remark), file=sys.stderr)
         if options.command == "status":
             return cli.show_status(fleet, names, sys.stdout, _words(), as_json=options.json)
         # The daemon puts on record what it is asked for; what this process does itself, it does.

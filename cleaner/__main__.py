@@ -25,6 +25,7 @@ from cleaner.report import SweepReport
 from cleaner.show import info_lines, report_lines, size_text, stopped_line
 from cleaner.stopping import Stopping, stopping_on_signals
 from cleaner.sweep import DEFAULT_TRASH_HOURS, Run, count_units, sweep
+from core import setting_phrases as say
 from core.errors import ConfigError, RefusedTarget
 from core.targets import Target, TargetKind
 from core.typed import number, whole
@@ -82,10 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = config.load(ROOT)
         targets = _chosen(options, settings)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     except LookupError as error:
-        print(error.args[0], file=sys.stderr)
+        print(config.told(error.args[0]), file=sys.stderr)
         return EXIT_USAGE
     run = Run(
         boundaries_of(settings),
@@ -108,10 +109,7 @@ def _chosen(options: argparse.Namespace, settings: config.Settings) -> list[Targ
     """Return the targets that the options name; raises LookupError with a text for the user."""
     if options.kind == "database":
         # Databases are the store's, which the cleaner does not know; the operations know both.
-        raise LookupError(
-            "this command cleans files; for Redis and MongoDB: python -m operations cleanup --type database. "
-            "本命令只清理文件；清理 Redis 和 MongoDB 请用：python -m operations cleanup --type database"
-        )
+        raise LookupError(say.ONLY_FILES())
     targets = list(configured_targets(settings))
     if not any(target.kind is TargetKind.PYTHON for target in targets):
         targets.append(bytecode_target(settings.root))
@@ -119,7 +117,7 @@ def _chosen(options: argparse.Namespace, settings: config.Settings) -> list[Targ
         unknown = sorted(set(options.target) - {target.name for target in targets})
         if unknown:
             known = ", ".join(target.name for target in targets)
-            raise LookupError(f"no such target: {', '.join(unknown)}; there are: {known}")
+            raise LookupError(say.NO_SUCH_TARGETS(names=", ".join(unknown), known=known))
         targets = [target for target in targets if target.name in options.target]
     elif options.kind != "all":
         targets = [target for target in targets if (target.kind is TargetKind.PYTHON) == (options.kind == "python")]
@@ -151,13 +149,15 @@ def _info(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
             try:
                 total, old = count_units(target, run)
             except RefusedTarget as refusal:
-                print(refusal, file=sys.stderr)
+                print(config.told(refusal), file=sys.stderr)
                 code = EXIT_TROUBLE
                 continue
             found.append({"target": target.name, "total_dirs": total, "old_dirs": old})
             if not options.json:
                 print(
-                    f"{target.name}: {total:,} directories, {old:,} look expired / {total:,} 个目录，{old:,} 个已过期"
+                    f"{target.name}：{total:,} 个目录，{old:,} 个已过期"
+                    if config.prefers_chinese()
+                    else f"{target.name}: {total:,} directories, {old:,} look expired"
                 )
             continue
         with _progress(options) as progress:
@@ -166,7 +166,7 @@ def _info(options: argparse.Namespace, targets: list[Target], run: Run) -> int:
             info = report.info()
             found.append({"target": target.name, "root": report.as_dict()["root"], **info, "refused": report.refused})
             if report.refused:
-                print(report.refused, file=sys.stderr)
+                print(config.told(report.refused), file=sys.stderr)
             elif not options.json:
                 age = (target.policy.older_than_seconds or 0) / 86400
                 print("\n".join(info_lines(info, report, age, chinese=config.prefers_chinese())))

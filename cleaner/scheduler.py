@@ -29,6 +29,7 @@ from cleaner.show import report_lines, stopped_line
 from cleaner.stamp import read_clock
 from cleaner.sweep import Run, sweep
 from core.errors import ConfigError
+from core.setting_phrases import NO_CLOCK_TIME
 from core.targets import Target, TargetKind
 
 log = logging.getLogger("cleaner")
@@ -56,7 +57,7 @@ class CacheScheduler:
         sweeper: Sweeper = sweep,
     ) -> None:
         if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", schedule_time):
-            raise ValueError(f"{schedule_time!r} is not a time of day such as 02:00")
+            raise ValueError(NO_CLOCK_TIME(text=schedule_time))
         self.schedule_time = schedule_time
         if targets is None or run is None:
             settings = config.load(ROOT)
@@ -124,10 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweeper = recording(settings, scheduled=True)
         scheduler = CacheScheduler(options.days, daily_time, dry_run=options.dry_run, sweeper=sweeper)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     except ValueError as error:
-        cli.error(str(error))
+        cli.error(config.told(error))
     heard: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:

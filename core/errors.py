@@ -61,7 +61,10 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value!r}: {self.allowed}"
+        # Here: few errors are problems, and the supervisor's commands import this module at each start.
+        from core.setting_phrases import PROBLEM
+
+        return PROBLEM(key=self.key, value=self.value, allowed=self.allowed)
 
 
 class ConfigError(CacheKeeperError):

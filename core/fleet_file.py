@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core import setting_phrases as say
 from core.errors import Problem
 from core.fleet import Detector, Expectation, Group, Secret, Server, WarmupSet, server_name
 from core.settings import Invalid, masked, number, one_of, server_url
@@ -46,17 +47,17 @@ class FleetReader:
     def _each(self, table: Mapping[str, Any], kind: str, read: Callable[[str, Mapping[str, Any]], Any]) -> list[Any]:
         entries = table.get(kind, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            self._problem(kind, entries, f"must be a list of tables: [[{kind}]]")
+            self._problem(kind, entries, say.LIST_OF_TABLES(table=kind))
             return []
         found, seen = [], set[str]()
         for index, entry in enumerate(entries):
             name = entry.get("name")
             where = f"{kind}[{name if isinstance(name, str) and name else index}]"
             if not isinstance(name, str) or not re.fullmatch(r"[\w.\-:\[\]]+", name):
-                self._problem(f"{where}.name", name, "must be letters, digits, '.', '-', ':' or '_'")
+                self._problem(f"{where}.name", name, say.NAME())
                 continue
             if name in seen:
-                self._problem(f"{where}.name", name, "is there twice; each needs a name of its own")
+                self._problem(f"{where}.name", name, say.TWICE())
             seen.add(name)
             result = read(where, entry)
             if result is not None:
@@ -94,14 +95,14 @@ class FleetReader:
             workflow_path=path,
         )
         if warmup.detector.kind == "list" and not keys:
-            self._problem(f"{where}.detector", "list", "needs wanted_keys or a workflow that stores keys")
+            self._problem(f"{where}.detector", "list", say.NEEDS_KEYS())
         return warmup if len(self.problems) == before else None
 
     def _read_detector(self, where: str, entry: object) -> Detector:
         if isinstance(entry, str):
             entry = {"kind": entry}
         if not isinstance(entry, dict):
-            self._problem(where, entry, "must be a word (auto, list, determine, history) or a table with a url")
+            self._problem(where, entry, say.DETECTOR())
             return Detector()
         self._refuse_unknown(
             where, entry, {"kind", "url", "text", "regex", "json_path", "json_value", "time_to_live_seconds"}
@@ -113,18 +114,18 @@ class FleetReader:
         expect = Expectation(entry.get("text"), entry.get("regex"), entry.get("json_path"), entry.get("json_value"))
         if kind == "custom":
             if not isinstance(entry.get("url"), str):
-                self._problem(f"{where}.url", entry.get("url"), "must be a path on the server or a whole address")
+                self._problem(f"{where}.url", entry.get("url"), say.DETECTOR_URL())
             if [expect.text, expect.regex, expect.json_path].count(None) != 2:
-                self._problem(where, sorted(entry), "needs exactly one of text, regex and json_path")
+                self._problem(where, sorted(entry), say.ONE_EXPECTATION())
             for name in ("text", "regex", "json_path"):
                 if name in entry and not (isinstance(entry[name], str) and entry[name]):
                     # An empty text is in every answer, so it would call any server loaded.
-                    self._problem(f"{where}.{name}", entry[name], "must be a text, not an empty one")
+                    self._problem(f"{where}.{name}", entry[name], say.TEXT_FOR_DETECTOR())
             if isinstance(expect.regex, str):
                 try:
                     re.compile(expect.regex)
                 except re.error as error:
-                    self._problem(f"{where}.regex", expect.regex, f"is not a regular expression: {error}")
+                    self._problem(f"{where}.regex", expect.regex, say.NO_EXPRESSION(words=error))
         return Detector(
             kind,
             str(entry.get("url", "")),
@@ -157,13 +158,14 @@ class FleetReader:
             if name in sets:
                 chosen.append(sets[name])
             elif not any(problem.key.startswith(f"set[{name}]") for problem in self.problems):
-                self._problem(f"{where}.sets", name, f"is not a [[set]]: there are {', '.join(sets) or 'none'}")
+                known = say.NO_SUCH_SET(words=", ".join(sets)) if sets else say.NO_SETS_AT_ALL()
+                self._problem(f"{where}.sets", name, known)
         if entry.get("sets") == []:
-            self._problem(f"{where}.sets", "[]", "names no set, so that nothing would be watched; leave it out for all")
+            self._problem(f"{where}.sets", "[]", say.NAMES_NO_SET())
         servers: list[Server] = []
         written = entry.get("servers")
         if not isinstance(written, list) or not written:
-            self._problem(f"{where}.servers", written, 'must be a list such as ["http://10.0.0.1:8188"]')
+            self._problem(f"{where}.servers", written, say.SERVERS())
             return None
         for item in written:
             name, address = ("", item) if isinstance(item, str) else _name_and_url(item)
@@ -171,7 +173,7 @@ class FleetReader:
                 addresses = expand_ranges(address)
                 urls = [server_url(each) for each in addresses]
                 if name and len(urls) > 1:
-                    raise Invalid("a range of servers cannot have one name")
+                    raise Invalid(say.NAMED_RANGE())
             except Invalid as invalid:
                 self._problem(f"{where}.servers", masked(str(item)), str(invalid))
                 continue
@@ -189,13 +191,13 @@ class FleetReader:
         for name, variable in self._pairs(f"{where}.headers_from_env", entry.get("headers_from_env", {})).items():
             value = self.secret(variable)
             if value is None:
-                self._problem(f"{where}.headers_from_env", variable, "is not set in the environment or .env")
+                self._problem(f"{where}.headers_from_env", variable, say.NOT_SET())
             else:
                 headers[name] = Secret(value)
                 secrets.append(headers[name])
         for name, secret in headers.items():
             if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\r\n\0]", secret.reveal()):
-                self._problem(f"{where}.headers", name, "is not a header name with a one-line value")
+                self._problem(f"{where}.headers", name, say.HEADER())
         return tuple(headers.items()), tuple(secrets)
 
     def _workflow(self, where: str, path: str) -> Graph | None:
@@ -217,34 +219,34 @@ class FleetReader:
     def _texts(self, where: str, value: object) -> tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(item, str | int) and item != "" for item in value):
             return tuple(dict.fromkeys(str(item) for item in value))
-        self._problem(where, value, "must be a list of texts")
+        self._problem(where, value, say.TEXTS())
         return ()
 
     def _keys(self, where: str, value: object) -> tuple[Key, ...]:
         # A number in TOML is a key of the two NumberKey classes, a text is a key of the others.
         if isinstance(value, list) and all(type(item) in (str, int) and item != "" for item in value):
             return tuple(dict.fromkeys(value))
-        self._problem(where, value, "must be a list of texts and whole numbers")
+        self._problem(where, value, say.KEYS())
         return ()
 
     def _pairs(self, where: str, value: object) -> dict[str, str]:
         if isinstance(value, dict) and all(isinstance(item, str | int | float) for item in value.values()):
             return {str(key): str(item) for key, item in value.items()}
-        self._problem(where, "…", "must be a table of texts")
+        self._problem(where, "…", say.PAIRS())
         return {}
 
     def _refuse_unknown(self, where: str, entry: Mapping[str, Any], known: set[str]) -> None:
         for key in sorted(set(entry) - known):
-            self._problem(f"{where}.{key}", "…", f"is not known here; known are {', '.join(sorted(known))}")
+            self._problem(f"{where}.{key}", "…", say.NOT_KNOWN(words=", ".join(sorted(known))))
 
     def _refuse_duplicates(self, servers: Sequence[Server]) -> None:
         if len(servers) > MAX_SERVERS:
-            self._problem("group", len(servers), f"more than {MAX_SERVERS} servers")
+            self._problem("group", len(servers), say.TOO_MANY_SERVERS(most=MAX_SERVERS))
         seen: dict[str, Server] = {}
         for server in servers:
             for mark in (server.url, server.name):
                 if mark in seen and seen[mark] is not server:
-                    self._problem(f"group[{server.group.name}].servers", mark, "is listed twice")
+                    self._problem(f"group[{server.group.name}].servers", mark, say.SERVER_TWICE())
                     break
             seen.setdefault(server.url, server)
             seen.setdefault(server.name, server)
@@ -255,7 +257,7 @@ class FleetReader:
 
 def _boolean(text: str) -> bool:
     if text not in ("True", "False"):
-        raise Invalid("must be true or false")
+        raise Invalid(say.TRUE_OR_FALSE())
     return text == "True"
 
 
@@ -279,12 +281,12 @@ def expand_ranges(address: str) -> list[str]:
             continue
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if step == 0 or last < first or (last - first) // step >= MAX_SERVERS:
-            raise Invalid(f"{part} is not a rising range of at most {MAX_SERVERS}")
+            raise Invalid(say.NO_RANGE(range=part, most=MAX_SERVERS))
         width = len(match[1]) if match[1].startswith("0") else 0
         pieces.append([str(value).zfill(width) for value in range(first, last + 1, step)])
     count = 1
     for piece in pieces:
         count *= len(piece)
     if count > MAX_SERVERS:
-        raise Invalid(f"{address} stands for {count} servers; at most {MAX_SERVERS}")
+        raise Invalid(say.LONG_RANGE(address=address, count=count, most=MAX_SERVERS))
     return ["".join(parts) for parts in itertools.product(*pieces)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from core import setting_phrases as say
+
 SHORTEST_BYTES = 32
 """As long as the hash of HS256 (RFC 7518, 3.2)."""
 
@@ -32,16 +34,16 @@ def weakness_of(secret: str) -> str:
     """Given a secret for signing, return what is wrong with it in words that do not repeat it, or an empty text."""
     size = len(secret.encode("utf-8", "surrogateescape"))
     if not size:
-        return "is missing"
+        return say.IS_MISSING()
     plain = re.sub(r"[^a-z0-9]", "", secret.lower())
     # Longer words first. Made here: every command loads this module, and few have a secret to judge.
     known = "|".join(sorted(_WORDS, key=len, reverse=True))
     if plain in _PUBLISHED or (plain and len(re.sub(known, "", plain)) < min(_LEAST_OF_ITS_OWN, len(plain) // 2)):
-        return "is one that everybody knows"
+        return say.KNOWN_TO_ALL()
     if size < SHORTEST_BYTES:
-        return f"is only {size} bytes long, and must have at least {SHORTEST_BYTES}"
+        return say.TOO_SHORT(size=size, least=SHORTEST_BYTES)
     if len(set(secret)) < _FEWEST_DISTINCT or _repeats(secret):
-        return "repeats itself"
+        return say.REPEATS()
     return ""
 
 

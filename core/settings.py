@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
+from core import setting_phrases as say
 from core.amounts import parse_size_bytes
 from core.errors import Problem
 from core.secret import Secret
@@ -36,16 +37,16 @@ class Key:
 
 def number(low: float, high: float, *, whole: bool = False) -> Callable[[str], float]:
     """Given bounds, return a reader of numbers within them; raises Invalid."""
-    kind = "a whole number" if whole else "a number"
+    range_of = say.WHOLE_NUMBER if whole else say.NUMBER
 
     def read(text: str) -> float:
         try:
             value: float = int(text) if whole else float(text)
         except ValueError:
-            raise Invalid(f"must be {kind} from {low:g} to {high:g}") from None
+            raise Invalid(range_of(low=f"{low:g}", high=f"{high:g}")) from None
         # "nan" is a float too, and every comparison with it is false.
         if not low <= value <= high:
-            raise Invalid(f"must be {kind} from {low:g} to {high:g}")
+            raise Invalid(range_of(low=f"{low:g}", high=f"{high:g}"))
         return value
 
     return read
@@ -67,7 +68,7 @@ def one_of(*allowed: str) -> Callable[[str], str]:
         for word in allowed:
             if text.lower() == word.lower():
                 return word
-        raise Invalid(f"must be one of {', '.join(allowed)}")
+        raise Invalid(say.ONE_OF(words=", ".join(allowed)))
 
     return read
 
@@ -76,7 +77,7 @@ def clock_time(text: str) -> str:
     """Given ``H:MM`` or ``HH:MM`` on a 24-hour clock, return ``HH:MM``; raises Invalid."""
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
     if not match:
-        raise Invalid("must be a time of day on a 24-hour clock, HH:MM, such as 02:00")
+        raise Invalid(say.CLOCK_TIME())
     return f"{int(match[1]):02d}:{match[2]}"
 
 
@@ -84,7 +85,7 @@ def path_text(text: str) -> str:
     """Given a path as written, return it; raises Invalid for one that was mangled by quoting."""
     if any(ord(character) < 32 for character in text):
         # python-dotenv decodes backslash escapes inside double quotes: "r:\api" has a bell in it.
-        raise Invalid(r"has a control character: write a Windows path without double quotes, r:\api_proxy_cache")
+        raise Invalid(say.CONTROL_CHARACTER())
     return text
 
 
@@ -105,7 +106,7 @@ def resolve_path(text: str, *, root: PurePath, home: PurePath, windows: bool) ->
     """
     foreign = PureWindowsPath(text)
     if not windows and (foreign.drive or (text.startswith("\\\\") and foreign.anchor)):
-        raise Invalid("is a Windows path, and this machine does not run Windows: give a path such as /var/lib/cache")
+        raise Invalid(say.WINDOWS_PATH())
     if text == "~" or text.startswith(("~/", "~\\")):
         return home / text[2:]
     return root / text
@@ -114,9 +115,6 @@ def resolve_path(text: str, *, root: PurePath, home: PurePath, windows: bool) ->
 def separated(text: str) -> list[str]:
     """Given a list as people type it (commas in either width, semicolons, spaces), return its parts, each once."""
     return list(dict.fromkeys(part for part in re.split(r"[,，;；\s]+", text) if part))
-
-
-_PASSWORD_IN_ADDRESS = "an address with a password in it: give the password as a header in fleet.toml"
 
 
 def masked(text: str) -> str:
@@ -128,13 +126,13 @@ def server_url(text: str) -> str:
     """Given an address with or without ``http://``, return it normalised, no trailing slash; raises Invalid."""
     url = text if "://" in text else f"http://{text}"
     if "@" in text:
-        raise Invalid(_PASSWORD_IN_ADDRESS)
+        raise Invalid(say.PASSWORD_IN_ADDRESS())
     match = re.fullmatch(r"(https?)://(\[[0-9a-f:.%]+\]|[\w.-]+)(?::(\d{1,9}))?((?:/[^\s?#\\]*)?)", url, re.IGNORECASE)
     if not match:
-        raise Invalid(f"{masked(text)!r} is not a server address such as http://127.0.0.1:8188")
+        raise Invalid(say.NO_SERVER_ADDRESS(text=masked(text)))
     scheme, host, port, path = match.groups()
     if port is not None and not 1 <= int(port) <= 65535:
-        raise Invalid(f"{masked(text)!r}: a port is from 1 to 65535")
+        raise Invalid(say.PORT_RANGE(text=masked(text)))
     return f"{scheme.lower()}://{host.lower()}{f':{int(port)}' if port else ''}{path.rstrip('/')}"
 
 
@@ -155,7 +153,7 @@ def server_list(text: str) -> tuple[str, ...]:
     """Given a list of addresses, return the normalised addresses, each once; raises Invalid naming the bad ones."""
     if "@" in text:
         # Before it is cut up: a password may contain a comma.
-        raise Invalid(_PASSWORD_IN_ADDRESS)
+        raise Invalid(say.PASSWORD_IN_ADDRESS())
     return tuple(dict.fromkeys(_each(separated(text), server_url)))
 
 
@@ -171,7 +169,7 @@ def host_names(text: str) -> tuple[str, ...]:
 
 def _host_name(name: str) -> str:
     if name != "*" and not re.fullmatch(r"[a-z0-9._-]+|\[?[0-9a-f:.]+\]?", name):
-        raise Invalid(f"{name[:200]!r} is not a host name, without scheme and port")
+        raise Invalid(say.NO_HOST_NAME(text=name[:200]))
     return name
 
 
@@ -187,7 +185,7 @@ def _network(text: str) -> str:
     try:
         return str(ip_network(text, strict=False))
     except ValueError:
-        raise Invalid(f"{text[:200]!r} is not an address or a network such as 10.0.0.0/8") from None
+        raise Invalid(say.NO_NETWORK(text=text[:200])) from None
 
 
 def size(text: str) -> int:
@@ -195,7 +193,7 @@ def size(text: str) -> int:
     try:
         return parse_size_bytes(text)
     except ValueError:
-        raise Invalid("must be a size such as 500GB") from None
+        raise Invalid(say.SIZE()) from None
 
 
 def server_address(*schemes: str) -> Callable[[str], Secret]:
@@ -204,7 +202,7 @@ def server_address(*schemes: str) -> Callable[[str], Secret]:
     def read(text: str) -> Secret:
         scheme, separator, rest = text.partition("://")
         if scheme not in schemes or not separator or not rest:
-            raise Invalid(f"must be an address such as {schemes[0]}://127.0.0.1")
+            raise Invalid(say.ADDRESS(example=f"{schemes[0]}://127.0.0.1"))
         return Secret(text)
 
     return read
@@ -405,7 +403,7 @@ def misspelt(names: Mapping[str, object]) -> list[str]:
     for name in names:
         close = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.88)
         if close:
-            warnings.append(f"{name} in .env is not a setting: did you mean {close[0]}?")
+            warnings.append(say.MISSPELT(setting=name, other=close[0]))
     return warnings
 
 

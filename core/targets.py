@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from core import setting_phrases as say
 from core.amounts import amount, parse_age_seconds, parse_size_bytes
 from core.errors import Problem
 from core.retention import HOUR_SECONDS, FreeSpace, RetentionPolicy
@@ -87,10 +88,10 @@ def target_from_table(table: Mapping[str, object], *, key: str) -> tuple[Target 
     name = reader.text("name", kind.value)
     roots = reader.texts("roots") or reader.texts("root")
     if not roots:
-        reader.blame("roots", "one path or more to clean is needed")
+        reader.blame("roots", say.NO_ROOTS())
     for root in roots:
         if root.strip() in {"", ".", "/"} or root.startswith("~"):
-            reader.blame("roots", "must be the full path of a directory, or one below the project", root)
+            reader.blame("roots", say.ROOT(), root)
     target = Target(
         name=name,
         kind=kind,
@@ -115,29 +116,29 @@ def _unit(reader: _Reader, kind: TargetKind) -> Unit:
         return reader.choice("unit", Unit, Unit.FILE)
     fixed = Unit.DIRECTORY if kind in {TargetKind.IMAGES, TargetKind.PYTHON} else Unit.FILE
     if reader.choice("unit", Unit, fixed) is not fixed:
-        reader.blame("unit", f"a target of kind {kind.value} always uses the unit {fixed.value!r}")
+        reader.blame("unit", say.FIXED_UNIT(target_kind=kind.value, unit=fixed.value))
     return fixed
 
 
 def _policy(reader: _Reader) -> RetentionPolicy:
     policy = RetentionPolicy(
-        older_than_seconds=reader.parsed("older_than", parse_age_seconds, "90m, 36h, 7d or days as a number, above 0"),
+        older_than_seconds=reader.parsed("older_than", parse_age_seconds, say.AGE(examples="90m, 36h, 7d")),
         keep_last=reader.whole("keep_last", 0, smallest=0),
-        max_size_bytes=reader.parsed("max_size", parse_size_bytes, "a size as 500MB, 50GB or bytes"),
-        min_free=reader.parsed("min_free", parse_free_space, "10% or a size as 20GB"),
-        free_until=reader.parsed("free_until", parse_free_space, "15% or a size as 30GB"),
+        max_size_bytes=reader.parsed("max_size", parse_size_bytes, say.SIZE_OR_BYTES()),
+        min_free=reader.parsed("min_free", parse_free_space, say.FREE_SPACE(percent="10%", example="20GB")),
+        free_until=reader.parsed("free_until", parse_free_space, say.FREE_SPACE(percent="15%", example="30GB")),
         pinned=reader.texts("pinned"),
         keep_file=reader.text("keep_file", ".keep"),
-        grace_seconds=reader.parsed("grace", parse_age_seconds, "90m, 2h or days as a number, above 0") or HOUR_SECONDS,
+        grace_seconds=reader.parsed("grace", parse_age_seconds, say.AGE(examples="90m, 2h")) or HOUR_SECONDS,
     )
     low, high = policy.min_free, policy.free_until
     if high is not None and low is None:
-        reader.blame("free_until", "needs min_free, which says when to start")
+        reader.blame("free_until", say.NEEDS_MIN_FREE())
     if high is not None and low is not None:
         if bool(high.fraction) != bool(low.fraction):
-            reader.blame("free_until", "must be given as min_free is: both in percent or both as a size")
+            reader.blame("free_until", say.AS_MIN_FREE())
         elif (high.fraction, high.amount_bytes) < (low.fraction, low.amount_bytes):
-            reader.blame("free_until", "must not be below min_free")
+            reader.blame("free_until", say.BELOW_MIN_FREE())
     return policy
 
 
@@ -173,7 +174,7 @@ class _Reader:
 
     def blame_unknown(self) -> None:
         for name in sorted(set(self._table) - self._known):
-            self.blame(name, f"no such setting; known are {', '.join(sorted(self._known))}")
+            self.blame(name, say.NO_SUCH_SETTING(words=", ".join(sorted(self._known))))
 
     def _get(self, name: str) -> object:
         self._known.add(name)
@@ -186,11 +187,11 @@ class _Reader:
         try:
             return parse(value)
         except ValueError:
-            self.blame(name, f"must be {allowed}")
+            self.blame(name, allowed)
             return None
 
     def choice(self, name: str, choices: type[_Choice], default: _Choice) -> _Choice:
-        found = self.parsed(name, choices, f"one of {', '.join(choice.value for choice in choices)}")
+        found = self.parsed(name, choices, say.ONE_OF(words=", ".join(choice.value for choice in choices)))
         return default if found is None else found
 
     def text(self, name: str, default: str) -> str:
@@ -198,7 +199,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, str) or not value.strip():
-            self.blame(name, "must be a text that is not empty")
+            self.blame(name, say.TEXT())
             return default
         return value
 
@@ -208,7 +209,7 @@ class _Reader:
             return ()
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-            self.blame(name, "must be a text or a list of texts")
+            self.blame(name, say.TEXT_OR_TEXTS())
             return ()
         return tuple(values)
 
@@ -219,9 +220,8 @@ class _Reader:
             return None
         # Written as "not inside" so that nan is refused too; True and False are ints in Python.
         if isinstance(value, bool) or not isinstance(value, int | float) or not smallest < value <= largest:
-            self.blame(
-                name, f"must be a number above {smallest:g}" + ("" if largest == math.inf else f", up to {largest:g}")
-            )
+            limits = say.NUMBER_ABOVE if largest == math.inf else say.NUMBER_UP_TO
+            self.blame(name, limits(low=f"{smallest:g}", high=f"{largest:g}"))
             return None
         return float(value)
 
@@ -230,7 +230,7 @@ class _Reader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
-            self.blame(name, f"must be a whole number from {smallest} to {largest}")
+            self.blame(name, say.WHOLE_NUMBER(low=smallest, high=largest))
             return default
         return value
 
@@ -239,6 +239,6 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.blame(name, "must be true or false")
+            self.blame(name, say.TRUE_OR_FALSE())
             return default
         return value

@@ -16,11 +16,9 @@ from urllib.parse import quote, urlsplit
 
 from checker.cli import Fleet
 from config import Settings
+from core import setting_phrases as say
 from core.access import Role
 from core.errors import CacheKeeperError
-
-NO_DAEMON = "The daemon is not running; this command asks the servers itself. 守护进程未运行，由本命令直接检测。"
-NO_DAEMON_STATUS = "The daemon is not running; this is what was last recorded. 守护进程未运行，以下为最后记录。"
 
 
 @contextmanager
@@ -38,7 +36,7 @@ def connect(settings: Settings, names: Sequence[str], *, acting: bool, dry_run: 
     from runtime.own_fleet import OwnFleet
 
     with OwnFleet(settings, names, dry_run=dry_run) as own:
-        yield own, ("" if dry_run else NO_DAEMON if acting else NO_DAEMON_STATUS)
+        yield own, ("" if dry_run else say.NO_DAEMON() if acting else say.NO_DAEMON_STATUS())
 
 
 class DaemonFleet:
@@ -63,10 +61,7 @@ class DaemonFleet:
         known = {row["name"] for row in self._ask("GET", "/api/status")["servers"]}
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise CacheKeeperError(
-                f"the daemon at {self._base} does not know {', '.join(unknown[:10])}: it has another configuration; "
-                "let it reload (SIGHUP) or restart it 请重新加载或重启守护进程: python daemon.py restart"
-            )
+            raise CacheKeeperError(say.OTHER_FLEET(url=self._base, names=", ".join(unknown[:10])))
 
     def details(self) -> list[dict[str, Any]]:
         servers = self._ask("GET", "/api/detailed_status")["servers"]
@@ -92,14 +87,11 @@ class DaemonFleet:
         try:
             status, document = _request(method, self._base + path, headers, 90)
         except (OSError, HTTPException, ValueError) as error:
-            raise CacheKeeperError(f"the daemon does not answer: {error}") from None
+            raise CacheKeeperError(say.NO_ANSWER(words=error)) from None
         if status in (401, 403) and isinstance(document, dict):
-            raise CacheKeeperError(
-                f"the daemon refused: {document.get('detail')}; run this as the daemon's user, with the same CACHE_DIR "
-                "and API_SECRET 请以守护进程的用户运行，并使用相同的 CACHE_DIR 和 API_SECRET"
-            )
+            raise CacheKeeperError(say.REFUSED_AS_CALLER(detail=document.get("detail")))
         if status != 200 or not isinstance(document, dict):
-            raise CacheKeeperError(f"the daemon refused: {document}")
+            raise CacheKeeperError(say.REFUSED(detail=document))
         return document
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from api.app import create_app
 from config import Settings
 from core.errors import CacheKeeperError
+from core.setting_phrases import NO_TASKS, NOTHING_DELETED, TOKENS_REFUSED
 from core.tasks import Priority, TaskQuery, TaskState
 from operations.auditing import Auditor
 from operations.callers import schedule_caller
@@ -66,9 +67,9 @@ class Operating:
         Waits for disks and, with QUEUE_URL or MONGODB_URL, for their servers.
         """
         parts: list[tuple[str, Callable[[], object]]] = [
-            ("nothing will be deleted 不会删除任何内容", self._opened.auditor.log.head),
-            ("no task will be carried out 不会执行任何任务", self._opened.operations.engine.workers),
-            ("tokens will be refused 令牌将被拒绝", lambda: self._tokens.is_revoked("")),
+            (NOTHING_DELETED(), self._opened.auditor.log.head),
+            (NO_TASKS(), self._opened.operations.engine.workers),
+            (TOKENS_REFUSED(), lambda: self._tokens.is_revoked("")),
         ]
         found = []
         for what, look in parts:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Any
 
+from core.setting_phrases import NO_PAGE
+
 RETRY_SECONDS = 3.0
 """How often a port that another program holds is tried again."""
 
@@ -41,7 +43,7 @@ class WebThread:
             # TypeError: a host that cannot be a name at all, such as one with more than 63 letters between its dots.
             listener.close()
             reason = getattr(error, "strerror", None) or error
-            return f"no page and no API on {self._host}:{self._port}: {reason}; set HOST or PORT"
+            return NO_PAGE(address=f"{self._host}:{self._port}", words=reason)
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, server_header=False, lifespan="off", timeout_keep_alive=30,
             # Believe no X-Forwarded-For: who asks decides what is allowed.

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import config  # noqa: E402 - found only now that the project's root is on the path
+from core import setting_phrases as say  # noqa: E402
 from core.errors import ConfigError, DaemonError  # noqa: E402
 from core.restart import ABORT_GRACE_SECONDS  # noqa: E402
 
@@ -40,11 +41,10 @@ def main(arguments: list[str]) -> int:
         else:
             _install(unit, options.unit_dir, settings.cache_dir, account)
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return config.EXIT_CONFIG
     except DaemonError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return error.exit_code
     return 0
 
@@ -57,12 +57,9 @@ def render(settings: config.Settings, account: pwd.struct_passwd, *, private_tmp
         python = Path(sys.executable)
     cleaned = _cleaned_directories(settings)
     if private_tmp:
-        for name, path in [("CACHE_DIR", settings.cache_dir), ("The project", root), *cleaned]:
+        for name, path in [("CACHE_DIR", settings.cache_dir), (say.THE_PROJECT(), root), *cleaned]:
             if _below(path.resolve(), TEMPORARY):
-                raise DaemonError(
-                    f"{name} is below a directory for temporary files: {path}. The service has a private one, so it "
-                    "would not see it, and its lock would exclude nobody. Move it, or pass --shared-tmp"
-                )
+                raise DaemonError(say.BELOW_TEMPORARY(place=name, path=path))
     in_use = [root, python, python.resolve(), settings.cache_dir, *(path for _, path in cleaned)]
     # A directory that does not exist yet would keep the service from starting, hence the "-" before those that
     # others make. CACHE_DIR is made here.
@@ -94,9 +91,9 @@ def _install(unit: str, directory: Path, cache_dir: Path, account: pwd.struct_pa
             print(f"Created cache directory: {cache_dir}")
         path.write_text(unit, encoding="utf-8")
     except PermissionError as error:
-        raise DaemonError(f"No permission to write {error.filename}: run it with sudo 请使用 sudo 运行") from None
+        raise DaemonError(say.NEEDS_SUDO(path=error.filename)) from None
     except OSError as error:
-        raise DaemonError(f"Cannot write {error.filename}: {error.strerror}") from None
+        raise DaemonError(say.NOT_WRITTEN(path=error.filename, words=error.strerror)) from None
     print(f"Wrote {path}")
     if Path("/run/systemd/system").exists():
         subprocess.run(["systemctl", "daemon-reload"], check=False)
@@ -105,7 +102,7 @@ def _install(unit: str, directory: Path, cache_dir: Path, account: pwd.struct_pa
 
 def _cleaned_directories(settings: config.Settings) -> list[tuple[str, Path]]:
     targets = [
-        (f"The cleaning target {target.name!r}", settings.root / directory)
+        (say.THE_TARGET(target=target.name), settings.root / directory)
         for target in settings.targets
         for directory in target.roots
     ]
@@ -116,7 +113,7 @@ def _account(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(name)
     except KeyError:
-        raise DaemonError(f"There is no user {name!r}: pass --user with one that exists") from None
+        raise DaemonError(say.NO_USER(name=name)) from None
 
 
 def _below(path: Path, directories: tuple[Path, ...]) -> bool:

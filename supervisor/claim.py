@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from core import setting_phrases as said
 from core.errors import AlreadyRunning, DaemonError
 from supervisor.files import Files
 from supervisor.identity import is_main, orphan_of, supervisor_of
@@ -14,6 +15,9 @@ from supervisor.lock import try_lock
 
 EXIT_CANNOT_CREATE = 73
 """EX_CANTCREAT of sysexits.h: CACHE_DIR cannot be made or written."""
+
+ALREADY_RUNNING = "Daemon already running"
+"""Begins a line that scripts know, and that is the same in every language."""
 
 POLL_SECONDS = 0.03
 STRANGER_PATIENCE_SECONDS = 10.0
@@ -30,9 +34,9 @@ def make_cache_dir(path: str) -> bool:
             os.makedirs(path, mode=0o755, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise DaemonError(f"Failed to create cache directory: {path}: {reason}", EXIT_CANNOT_CREATE) from None
+            raise DaemonError(said.CACHE_DIR_NOT_MADE(path=path, words=reason), EXIT_CANNOT_CREATE) from None
     if not os.path.isdir(path):
-        raise DaemonError(f"CACHE_DIR {path} is not a directory", EXIT_CANNOT_CREATE)
+        raise DaemonError(said.CACHE_DIR_NO_DIRECTORY(path=path), EXIT_CANNOT_CREATE)
     return made
 
 
@@ -51,20 +55,17 @@ def claim(files: Files, grace_seconds: float, say: Say) -> int:
             return fd
         running = supervisor_of(files)
         if running is not None:
-            raise AlreadyRunning(f"Daemon already running (PID: {running})")
+            raise AlreadyRunning(f"{ALREADY_RUNNING} (PID: {running})")
         waited = time.monotonic() - started
         orphan = orphan_of(files)
         if orphan is not None and orphan != orphan_seen:
             orphan_seen = orphan
-            say(f"Waiting for the main program of a killed daemon to end (PID: {orphan})")
+            say(said.ORPHAN_AWAITED(pid=orphan))
         if orphan is not None and waited > grace_seconds:
-            say(f"Killing the main program of a killed daemon, which did not end by itself (PID: {orphan})")
+            say(said.ORPHAN_KILLED(pid=orphan))
             kill_orphan(orphan, files)
         if orphan is None and waited > STRANGER_PATIENCE_SECONDS:
-            raise AlreadyRunning(
-                f"{files.lock} is held by a process that cannot be recognised: another container or user? "
-                f"Find it with: fuser -v {files.lock}"
-            )
+            raise AlreadyRunning(said.HELD_BY_STRANGER(path=files.lock, lock=files.lock))
         time.sleep(POLL_SECONDS)
 
 
@@ -78,7 +79,7 @@ def kill_orphan(pid: int, files: Files) -> None:
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise DaemonError(f"No permission to stop the main program (PID: {pid}): it runs as another user") from None
+        raise DaemonError(said.MAY_NOT_STOP_MAIN(pid=pid)) from None
 
 
 def _try(files: Files) -> int | None:
@@ -87,22 +88,22 @@ def _try(files: Files) -> int | None:
     except PermissionError:
         # Not "already running": a lock file that root once made says nothing about who runs now.
         if os.path.lexists(files.lock):
-            text = f"No permission to open {files.lock} ({_owner(files.lock)}): run as that user, or chown it"
+            text = said.MAY_NOT_OPEN(path=files.lock, owner=_owner(files.lock))
         else:
-            text = f"No permission to write in CACHE_DIR {files.cache_dir} ({_owner(files.cache_dir)})"
+            text = said.MAY_NOT_WRITE(path=files.cache_dir, owner=_owner(files.cache_dir))
         raise DaemonError(text, EXIT_CANNOT_CREATE) from None
     except OSError as error:
-        raise DaemonError(f"Cannot open {files.lock}: {error.strerror or error}", EXIT_CANNOT_CREATE) from None
+        raise DaemonError(said.NOT_OPENED(path=files.lock, words=error.strerror or error), EXIT_CANNOT_CREATE) from None
 
 
 def _owner(path: str) -> str:
     try:
         uid = os.stat(path).st_uid
     except OSError:
-        return "its owner is unknown"
+        return said.OWNER_UNKNOWN()
     try:
         import pwd
 
-        return f"it belongs to {pwd.getpwuid(uid).pw_name}"
+        return said.OWNER(name=pwd.getpwuid(uid).pw_name)
     except (ImportError, KeyError):
-        return f"it belongs to user number {uid}"
+        return said.OWNER_NUMBER(number=uid)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import config
+from core import setting_phrases as said
 from core.errors import DaemonError
 from core.restart import ABORT_GRACE_SECONDS, Limits
 from supervisor import handover
@@ -56,7 +57,7 @@ def start(root: Path) -> int:
     with process.stderr as report:
         outcome = hear(report)
     for warning in outcome.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+        print(_warning(warning), file=sys.stderr)
     files = files_in(str(settings.cache_dir))
     if outcome.ready is not None:
         print(f"Daemon started (PID: {process.pid})")
@@ -68,7 +69,8 @@ def start(root: Path) -> int:
         code = process.wait(1)
     except subprocess.TimeoutExpired:
         code = 1  # it stays, in BACKOFF, and tries again
-    raise DaemonError(f"{outcome.text or 'The daemon ended without a word'}\nLog: {files.log}", code if code > 0 else 1)
+    text = f"{outcome.text or said.WITHOUT_A_WORD()}\n{said.LOG(path=files.log)}"
+    raise DaemonError(text, code if code > 0 else 1)
 
 
 def run(root: Path, *, report: bool = False) -> int:
@@ -129,10 +131,21 @@ def stop_all(files: Files) -> int | None:
             if now - began > grace:
                 kill_orphan(orphan, files)
         if now - recognised > STRANGER_PATIENCE_SECONDS or now - began > patience + STRANGER_PATIENCE_SECONDS:
-            raise DaemonError(f"{files.lock} is held by a process that does not end. Find it: fuser -v {files.lock}")
+            raise DaemonError(said.DOES_NOT_END(path=files.lock, lock=files.lock))
         time.sleep(POLL_SECONDS)
     _tidy(files)
     return told
+
+
+def _warning(text: str) -> str:
+    if not config.prefers_chinese():
+        return f"Warning: {text}"
+    chinese = config.told(text)
+    what, _, why = text.partition(": ")
+    if chinese == text and why and config.told(what) != what:
+        # What main cannot do, and then why, which is of another subject.
+        chinese = f"{config.told(what)}：{config.told(why)}"
+    return f"警告：{chinese}"
 
 
 def _prepare(settings: config.Settings, *, echo: bool, report: bool) -> handover.Handover:
@@ -142,11 +155,13 @@ def _prepare(settings: config.Settings, *, echo: bool, report: bool) -> handover
 
     def say(text: str) -> None:
         notes.append(text)
-        print(text, flush=True)
+        print(config.told(text), flush=True)
 
     _no_group_or_world_writing()
     if make_cache_dir(files.cache_dir):
-        say(f"Created cache directory: {files.cache_dir}")
+        # The same in every language, as the documents have it.
+        notes.append(f"Created cache directory: {files.cache_dir}")
+        print(notes[0], flush=True)
     lock_fd = claim(files, settings.stop_grace_seconds, say)
     notify_socket, watchdog_seconds = config.systemd_environment()
     return handover.Handover(
@@ -198,14 +213,14 @@ def _held(files: Files) -> bool:
     try:
         return is_held(files.lock)
     except OSError as error:
-        raise DaemonError(f"Cannot open {files.lock}: {error.strerror or error}") from None
+        raise DaemonError(said.NOT_OPENED(path=files.lock, words=error.strerror or error)) from None
 
 
 def _signal(pid: int, files: Files, number: int) -> None:
     try:
         send_if(pid, lambda candidate: is_supervisor(candidate, files), number)
     except PermissionError:
-        raise DaemonError(f"No permission to stop the daemon (PID: {pid}): it runs as another user") from None
+        raise DaemonError(said.MAY_NOT_STOP(pid=pid)) from None
 
 
 def _tidy(files: Files) -> None:

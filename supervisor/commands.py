@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import config
+from core import setting_phrases as said
 from core.errors import AlreadyRunning, ConfigError, DaemonError
 from core.typed import whole
 from supervisor import client
+from supervisor.claim import ALREADY_RUNNING
 from supervisor.files import files_in
 from supervisor.status import UNKNOWN, look
 from supervisor.tail import follow, last_lines
@@ -26,14 +28,14 @@ def command(root: Path, arguments: list[str]) -> int:
         return run(root, options)
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(config.told(str(problem)), file=sys.stderr)
         return UNKNOWN if run is _status else config.EXIT_CONFIG
     except AlreadyRunning as error:
         # An answer rather than a failure, so on stdout; the exit code is for scripts and systemd.
-        print(error)
+        print(error if str(error).startswith(ALREADY_RUNNING) else config.told(error))
         return error.exit_code
     except DaemonError as error:
-        print(error, file=sys.stderr)
+        print(config.told(error), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -77,7 +79,7 @@ def _run(root: Path, options: argparse.Namespace) -> int:
 
 def _status(root: Path, options: argparse.Namespace) -> int:
     status = look(files_in(str(config.cache_dir(root))))
-    print(status.as_json() if options.json else status.as_text())
+    print(status.as_json() if options.json else status.as_text(chinese=config.prefers_chinese()))
     return status.exit_code
 
 
@@ -86,7 +88,7 @@ def _logs(root: Path, options: argparse.Namespace) -> int:
     try:
         file = open(path, "rb")  # noqa: SIM115 - follow goes on with its successors
     except OSError as error:
-        raise DaemonError(f"Cannot read the log {path}: {error.strerror or error}") from None
+        raise DaemonError(said.LOG_NOT_READ(path=path, words=error.strerror or error)) from None
     out = sys.stdout.buffer
     with file:
         out.write(last_lines(file, max(options.lines, 0)))

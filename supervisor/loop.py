@@ -247,6 +247,7 @@ class Supervisor:
         if self._main is not None and self._main.output_fd in self._selector.get_map():
             self._selector.unregister(self._main.output_fd)
 
+    # core/setting_phrases.py reads what is reported; to word it too, it would cost this process memory for months.
     def _entered(self, before: Child, event: Event | Ended) -> None:
         state, limits = self._child.state, self._handover.limits
         if state is State.RUNNING:

@@ -1,4 +1,7 @@
-"""daemon.py status: what the lock, the processes and the state file say, for people and as JSON."""
+"""daemon.py status: what the lock, the processes and the state file say, for people and as JSON.
+
+``Daemon is running (PID: …)`` and ``Daemon is not running`` are the same in every language; scripts know them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
+from core import setting_phrases as said
 from supervisor.files import Files, read_state
 from supervisor.identity import orphan_of, supervisor_of
 from supervisor.lock import is_held
@@ -16,7 +20,7 @@ RUNNING, DEAD_WITH_PID_FILE, STOPPED, UNKNOWN = 0, 1, 3, 4
 
 
 class Status(NamedTuple):
-    """``exit_code`` is LSB's; ``summary`` is the first line for people; the rest is None unless the daemon runs."""
+    """``exit_code`` is LSB's; ``summary`` is the first line, in English; the rest is None unless the daemon runs."""
 
     exit_code: int
     summary: str
@@ -34,21 +38,36 @@ class Status(NamedTuple):
     def as_json(self) -> str:
         return json.dumps({"running": self.exit_code == RUNNING, **self._asdict()}, ensure_ascii=False, indent=2)
 
-    def as_text(self) -> str:
-        lines = [self.summary]
+    def as_text(self, *, chinese: bool) -> str:
+        """Return the lines for people; ``chinese`` chooses the language."""
+
+        def say(english: str, chinese_words: str) -> str:
+            return chinese_words if chinese else english
+
+        lines = [self._summary(chinese=chinese)]
         if self.exit_code == RUNNING:
-            main = self.main_state or "unknown"
+            main = self.main_state or say("unknown", "未知")
             lines += [
-                f"  Uptime: {duration(self.uptime_seconds or 0)}",
-                f"  Main program: {main}" + (f" (PID: {self.main_pid})" if self.main_pid else ""),
-                f"  Restarts: {self.restarts}",
-                f"  Last poll: {self.last_poll or 'none yet'}"
+                say("  Uptime: ", "  已运行：") + duration(self.uptime_seconds or 0),
+                say("  Main program: ", "  主程序：") + main + (f" (PID: {self.main_pid})" if self.main_pid else ""),
+                say("  Restarts: ", "  重启次数：") + str(self.restarts),
+                say("  Last poll: ", "  上次检测：")
+                + (self.last_poll or say("none yet", "尚无"))
                 + (f" ({self.last_poll_summary})" if self.last_poll_summary else ""),
-                f"  Page: {self.page or 'none'}",
+                say("  Page: ", "  页面：") + (self.page or say("none", "无")),
             ]
             if self.dropped_log_lines:
-                lines.append(f"  Log lines lost to a full disk: {self.dropped_log_lines}")
-        return "\n".join([*lines, f"  Log: {self.log}"])
+                lost = say("  Log lines lost to a full disk: ", "  因磁盘已满丢失的日志行数：")
+                lines.append(f"{lost}{self.dropped_log_lines}")
+        return "\n".join([*lines, say("  Log: ", "  日志：") + self.log])
+
+    def _summary(self, *, chinese: bool) -> str:
+        if self.exit_code in (RUNNING, STOPPED) or not chinese:
+            return self.summary
+        # Here: a daemon that runs, or does not, is told at once.
+        from core.error_words import error_text
+
+        return error_text(self.summary, chinese=True)
 
 
 def look(files: Files) -> Status:
@@ -56,17 +75,17 @@ def look(files: Files) -> Status:
     try:
         held = is_held(files.lock)
     except OSError as error:
-        return Status(UNKNOWN, f"Daemon status is unknown: {files.lock}: {error.strerror or error}", files.log)
+        return Status(UNKNOWN, said.STATUS_UNKNOWN(path=files.lock, words=error.strerror or error), files.log)
     pid = supervisor_of(files) if held else None
     if pid is not None:
         return _running(pid, files)
     if held:
         orphan = orphan_of(files)
         if orphan is None:
-            return Status(UNKNOWN, f"Daemon is just starting or stopping, or a stranger holds {files.lock}", files.log)
-        return Status(UNKNOWN, f"Daemon is dead, its main program still ends (PID: {orphan})", files.log)
+            return Status(UNKNOWN, said.STATUS_BETWEEN(path=files.lock), files.log)
+        return Status(UNKNOWN, said.STATUS_ORPHAN(pid=orphan), files.log)
     if os.path.lexists(files.pid):
-        return Status(DEAD_WITH_PID_FILE, f"Daemon is dead, and its PID file is left: {files.pid}", files.log)
+        return Status(DEAD_WITH_PID_FILE, said.STATUS_DEAD(path=files.pid), files.log)
     return Status(STOPPED, "Daemon is not running", files.log)
 
 

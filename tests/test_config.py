@@ -382,6 +382,8 @@ def test_what_systemd_gave(environ: dict[str, str], expected: tuple[str | None, 
         ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, False),
         ({"LANG": "en_US", "LC_MESSAGES": "zh_TW"}, True),
         ({}, False),
+        # The log is in English, whoever has started the daemon.
+        ({"LANG": "zh_CN.UTF-8", "CACHE_KEEPER_SUPERVISED": "1"}, False),
     ],
 )
 def test_the_language_of_the_terminal(environ: dict[str, str], chinese: bool) -> None:

@@ -20,6 +20,7 @@ from checker.show import Words, event_line, state_lines
 from cleaner import __main__ as cleaner_main
 from cleaner import scheduler as cleaner_scheduler
 from core import settings
+from core.error_words import error_text
 from core.fleet_file import FleetReader
 from core.model import Event, State
 from core.targets import target_from_table
@@ -28,6 +29,7 @@ from examples import clean_cache_example
 from modelcache import parser as modelcache_parser
 from operations import parser as operations_parser
 from supervisor import commands
+from supervisor.status import Status
 from tests.workspace import SOURCE
 
 README, CHINESE, ARCHITECTURE, CONTRIBUTING = "README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CONTRIBUTING.md"
@@ -199,9 +201,28 @@ def test_both_languages_have_the_same_sections_blocks_and_commands() -> None:
     assert command_lines(README) == command_lines(CHINESE)
     pairs = [pair for pair in zip(code(README), code(CHINESE), strict=True) if pair[0] != pair[1]]
     # What a command tells is in the language of its reader.
-    assert [told for _, told in pairs] == [retold(english, chinese=True) for english, _ in pairs]
-    assert [english for english, _ in pairs] == [retold(english, chinese=False) for english, _ in pairs]
-    assert len(pairs) == 1
+    assert [told for _, told in pairs] == [in_language(english, chinese=True) for english, _ in pairs]
+    assert [english for english, _ in pairs] == [in_language(english, chinese=False) for english, _ in pairs]
+    assert len(pairs) == 3
+
+
+def in_language(told: str, *, chinese: bool) -> str:
+    """Given what a command tells in English, return what it tells on a terminal of that language."""
+    if "must be" in told:
+        return error_text(told, chinese=chinese)
+    return shown(told, chinese=chinese) if "Daemon is running" in told else retold(told, chinese=chinese)
+
+
+def shown(text: str, *, chinese: bool) -> str:
+    """Given what ``daemon.py status`` shows at last, in English, return what it shows of the same daemon."""
+    before, _, _ = text.partition("Daemon is running")
+    value = dict(re.findall(r"^  ([\w ]+): (.*)$", text, re.MULTILINE))
+    pid, main_pid = re.findall(r"(?:running|RUNNING) \(PID: (\d+)\)", text)
+    status = Status(
+        0, f"Daemon is running (PID: {pid})", value["Log"], main_pid=int(main_pid), main_state="RUNNING",
+        uptime_seconds=0, restarts=int(value["Restarts"]), page=value["Page"],
+    )  # fmt: skip
+    return f"{before}{status.as_text(chinese=chinese)}\n"
 
 
 def retold(story: str, *, chinese: bool) -> str:

@@ -343,6 +343,20 @@ def test_bad_settings_are_exit_78_and_a_bad_cache_dir_is_one_line(place: Place) 
     assert "move it aside" in place.run("why", "first", code=1)
 
 
+def test_errors_and_remarks_are_told_in_the_language_of_the_terminal(place: Place) -> None:
+    chinese = {"LC_ALL": "zh_CN.UTF-8"}
+    assert place.run("status", code=78, PORT="x", **chinese) == "PORT='x'：必须是 1 到 65535 之间的整数\n"
+    assert place.run("status", code=78, PORT="x") == "PORT='x': must be a whole number from 1 to 65535\n"
+    blocked = place.workspace.write("file", "")
+    text = place.run("status", code=1, CACHE_DIR=str(blocked / "below"), **chinese)
+    assert text.startswith("无法运行：")
+    assert str(blocked) in text
+    english = place.run("status", code=1, CACHE_DIR=str(blocked / "below"))
+    assert english == text.replace("无法运行：", "cannot run: ")
+    assert "守护进程未运行，以下为最后记录。\n" in place.run("status", code=1, **chinese)
+    assert "The daemon is not running; this is what was last recorded.\n" in place.run("status", code=1)
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
     command = [sys.executable, "-m", "checker", "status", "--json"]
     process = subprocess.Popen(

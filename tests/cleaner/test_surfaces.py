@@ -223,6 +223,49 @@ def test_bad_settings_are_exit_code_78(cache: Cache) -> None:
     assert "CLEAN_DAYS" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "chinese", "english"),
+    [
+        (("--info",), 78, "PORT='x'：必须是 1 到 65535 之间的整数", "PORT='x': must be a whole number from 1 to 65535"),
+        (
+            ("--target", "nope"),
+            2,
+            "没有目标 nope；现有：images, python",
+            "no such target: nope; there are: images, python",
+        ),
+        (
+            ("--type", "database"),
+            2,
+            "本命令只清理文件；清理 Redis 和 MongoDB 请用：python -m operations cleanup --type database",
+            "this command cleans files; for Redis and MongoDB: python -m operations cleanup --type database",
+        ),
+    ],
+)
+def test_errors_are_told_in_the_language_of_the_terminal(
+    cache: Cache, arguments: tuple[str, ...], code: int, chinese: str, english: str
+) -> None:
+    more = {"PORT": "x"} if code == 78 else {}
+    for words, locale in ((chinese, "zh_CN.UTF-8"), (english, "C.UTF-8")):
+        done = run(cache, *arguments, LC_ALL=locale, **more)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{words}\n")
+    if more:
+        done = run(cache, "--run-once", module="cleaner.scheduler", LC_ALL="zh_CN.UTF-8", **more)
+        assert (done.returncode, done.stderr) == (code, f"{chinese}\n")
+
+
+def test_a_refusal_and_what_is_there_are_told_in_the_language_of_the_terminal(cache: Cache) -> None:
+    half_expired(cache)
+    chinese = {"LC_ALL": "zh_CN.UTF-8"}
+    assert "images：2 个目录，1 个已过期\n" in run(cache, "--info", "--fast", **chinese).stdout
+    for arguments in (("--info",), ("--info", "--fast")):
+        refused = {"IMAGE_CACHE_DIR": "/etc/ssl", **chinese}
+        told = run(cache, *arguments, "--target", "images", **refused).stderr
+        assert told.startswith("目标 images：")
+    wrong = run(cache, "--time", "25:00", module="cleaner.scheduler", **chinese)
+    assert wrong.returncode == 2
+    assert wrong.stderr.endswith("error: '25:00' 不是有效时间，例如 02:00\n")
+
+
 def test_days_typed_for_the_images_do_not_shorten_other_targets(cache: Cache) -> None:
     half_expired(cache)
     archive = cache.base / "archive" / "previews"

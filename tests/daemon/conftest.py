@@ -119,7 +119,7 @@ class Project:
 
     def spawn(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Begin a command of daemon.py."""
-        environment = {**os.environ, **self.settings, **self.environment}
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", **self.settings, **self.environment}
         process = subprocess.Popen(
             [*self.prefix, sys.executable, str(self.root / "daemon.py"), *arguments],
             **{

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from examples.fake_comfyui import FakeFleet, FakeServer
 from tests.workspace import Workspace
 
@@ -74,6 +76,22 @@ def test_everything_that_is_wrong_with_the_settings_is_listed_at_once(workspace:
     ):
         assert [line for line in problems if line.startswith(key)], f"{key} is not in {problems}"
     assert not list(workspace.root.glob("*.sqlite3*")), "nothing may be started with settings that are wrong"
+
+
+@pytest.mark.parametrize(("below", "language"), [("", "chinese"), ("1", "english")])
+def test_errors_are_told_in_the_language_of_the_terminal_and_below_the_supervisor_in_english(
+    workspace: Workspace, below: str, language: str
+) -> None:
+    # The supervisor writes them into the log.
+    workspace.settings |= {"LC_ALL": "zh_CN.UTF-8", "CACHE_KEEPER_SUPERVISED": below, "PORT": "0"}
+    told = {
+        "chinese": "PORT='0'：必须是 1 到 65535 之间的整数\n",
+        "english": "PORT='0': must be a whole number from 1 to 65535\n",
+    }
+    assert workspace.run("main.py").stderr == told[language]
+    workspace.settings |= {"PORT": "8000", "CACHE_DIR": str(workspace.write("file", "") / "cache")}
+    told = {"chinese": "无法运行：", "english": "cannot run: "}
+    assert workspace.run("main.py", "--once").stderr.startswith(told[language])
 
 
 def test_a_cache_directory_that_cannot_be_made_is_one_line_and_a_failure(workspace: Workspace) -> None:
