@@ -19,6 +19,7 @@ from core.access import Caller, Role
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Records, Stage
 from core.audit_chain import CSV_FIELDS, csv_line, csv_row, json_line
 from core.printable import printable
+from core.request_phrases import NOT_ISO
 
 ROWS_AT_ONCE = 500
 
@@ -77,7 +78,7 @@ Text = Annotated[str, Query(max_length=200)]
 def _iso(value: object) -> object:
     # Pydantic takes a number for seconds since 1970, and the description does not say so.
     if isinstance(value, str) and "T" not in value.upper():
-        raise ValueError("must be a date and time in ISO 8601, such as 2026-11-23T00:00:00Z")
+        raise ValueError(NOT_ISO())
     return value
 
 

@@ -23,6 +23,7 @@ from api.models import (
     SubmissionStatus,
 )
 from api.records import on_record
+from core import request_phrases as say
 from core.access import Caller, Role
 from core.audit import Records
 from core.fleet_query import ServerPage, ServerQuery
@@ -144,7 +145,7 @@ def routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
             raise _no_such_server(which)
         sets = [each["set"] for each in detail["sets"]]
         if set is not None and set not in sets:
-            raise HTTPException(404, f"{name} has no warm-up set {set!r}; it has {', '.join(sets)}")
+            raise HTTPException(404, say.NO_SET(word=name, set=set, known=", ".join(sets)))
         async with on_record(records, caller, "fleet.warm", name, {"set": set, "force": force}):
             return await _carried_out(fleet, fleet.warm(name, set, force=force), [name], wait, "已开始执行缓存工作流")
 
@@ -199,7 +200,7 @@ def find_server(fleet: Fleet, which: str) -> str:
     if which.isdecimal() and len(which) < 10:
         if int(which) < len(names):
             return names[int(which)]
-        raise HTTPException(404, f"there is no server {which}; the last one has index {len(names) - 1}")
+        raise HTTPException(404, say.NO_SERVER_INDEX(number=int(which), last=len(names) - 1))
     # A client may fold the two slashes of an address into one, and may end it with another.
     address = which.rstrip("/").replace(":/", "://").replace(":///", "://")
     for name in names:
@@ -213,7 +214,7 @@ def _server_or_group(fleet: Fleet, which: str) -> str:
 
 
 def _no_such_server(which: str) -> HTTPException:
-    return HTTPException(404, f"there is no server {which[:200]!r}; GET /api/status lists them")
+    return HTTPException(404, say.NO_SERVER_LISTED(server=which[:200]))
 
 
 def _submission(submitting: bool, last: float | None, wait: float) -> ServerSubmission:

@@ -29,6 +29,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.rate import Kind, RateLimiter
+from core import request_phrases as say
 from core.access import Caller, Channel, IssuedToken, Role
 from core.errors import AccessDenied, CacheKeeperError
 
@@ -38,6 +39,11 @@ LOCAL_VIEWER = "local:anyone"
 """Who reads on this machine without a token: any of its users, or a browser of theirs."""
 
 _MOST_NAMED = 10
+_TOO_MANY = {
+    Kind.READ: say.TOO_MANY_READS,
+    Kind.WRITE: say.TOO_MANY_WRITES,
+    Kind.FAILED_SIGN_IN: say.TOO_MANY_SIGN_INS,
+}
 
 log = logging.getLogger("api")
 
@@ -92,10 +98,7 @@ class Gate:
             return caller
         if token is None:
             self._count(Kind.READ, f"address {origin.address}")
-            raise HTTPException(
-                401, "a token is needed: Authorization: Bearer …; python -m api token create makes one",
-                {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+            raise HTTPException(401, say.TOKEN_NEEDED(), {"WWW-Authenticate": "Bearer"})
         try:
             issued = self._tokens.judge(token)
         except AccessDenied as denied:
@@ -108,21 +111,19 @@ class Gate:
             ) from None
         except CacheKeeperError as error:
             log.error("tokens cannot be judged: %s", error)
-            raise HTTPException(503, "tokens cannot be judged now; the log says why") from None
+            raise HTTPException(503, say.TOKENS_NOT_JUDGED()) from None
         caller = Caller(issued.user, issued.role, Channel.API, origin.request_id, issued.id, origin.address)
         self._count(Kind.READ if request.method in SAFE_METHODS else Kind.WRITE, caller.user)
         if not issued.role.includes(role):
-            await self._put_on_record(request, caller, f"needs the role {role}")
-            raise HTTPException(403, f"this needs the role {role}; the token's is {issued.role}")
+            await self._put_on_record(request, caller, say.NEEDS_ROLE(role=role))
+            raise HTTPException(403, say.ROLE_TOO_LOW(role=role, other_role=issued.role))
         return caller
 
     def _count(self, kind: Kind, who: str) -> None:
         wait = self._limiter.take(kind, who, time.monotonic())
         if wait:
             seconds = math.ceil(wait)
-            raise HTTPException(
-                429, f"too many requests ({kind}); try again in {seconds} s", {"Retry-After": str(seconds)}
-            )
+            raise HTTPException(429, _TOO_MANY[kind](seconds=seconds), {"Retry-After": str(seconds)})
 
     async def _put_on_record(self, request: Request, caller: Caller, reason: str) -> None:
         if self._refusals is not None:
@@ -181,9 +182,9 @@ class GatedRoute(APIRoute):
 def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        there = f"there are: {', '.join(known)}" if known else "there are none here"
+        words = say.UNKNOWN_PARAMETER(known=", ".join(known)) if known else say.NO_PARAMETERS()
         raise RequestValidationError(
-            [{"type": "unknown", "loc": ("query", name), "msg": f"is no parameter of this; {there}"}
+            [{"type": "unknown", "loc": ("query", name), "msg": words}
              for name in unknown[:_MOST_NAMED]]
         )  # fmt: skip
 

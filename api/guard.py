@@ -16,6 +16,7 @@ from fastapi import Request
 
 from api.errors import error_answer
 from api.gate import SAFE_METHODS, Origin
+from core import request_phrases as say
 from core.addresses import FORWARDING_HEADERS, TrustedProxies, is_loopback, name_in
 
 Scope = MutableMapping[str, Any]
@@ -91,16 +92,16 @@ class Guard:
         headers = dict(scope["headers"])
         host = _host(headers)
         if not self._is_called(host, scope):
-            return 421, f"this service is not called {host[:200]!r}; names besides HOST go into ALLOWED_HOSTS"
+            return 421, say.NOT_OUR_NAME(host=host[:200])
         length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers and scope["method"] not in SAFE_METHODS:
-            return 411, "send the body with a Content-Length"
+            return 411, say.LENGTH_NEEDED()
         if not length.isdigit() or int(length) > LARGEST_BODY_BYTES:
-            return 413, f"a body may have {LARGEST_BODY_BYTES} bytes"
+            return 413, say.BODY_TOO_LONG(bytes=LARGEST_BODY_BYTES)
         if scope["method"] in SAFE_METHODS:
             return None
         if headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
-            return 403, "a page of another site may not do this"
+            return 403, say.OTHER_SITE()
         return None
 
     def _is_called(self, host: str, scope: Scope) -> bool:

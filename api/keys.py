@@ -19,9 +19,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from core import request_phrases as say
 from core.errors import CacheKeeperError
 from core.secret import Secret
 from core.secret_strength import weakness_of
+from core.store_phrases import CANNOT_READ, CANNOT_WRITE
 
 LIVE_KEYS = 2
 _OTHERS = 0o077
@@ -56,7 +58,7 @@ class SettingsKeys:
         parts = [part.strip() for part in secret.reveal().split(",")]
         weak = next(filter(None, map(weakness_of, parts)), "")
         if weak:
-            raise KeysUnusable(f"API_SECRET {weak} / API_SECRET 不可用")
+            raise KeysUnusable(say.WEAK_SECRET(words=weak))
         self._keys = tuple(SigningKey(hashlib.sha256(part.encode()).hexdigest()[:12], part) for part in parts)
 
     def live(self) -> tuple[SigningKey, ...]:
@@ -78,7 +80,7 @@ class FileKeys:
             try:
                 state = self._path.stat()
             except OSError as error:
-                raise KeysUnusable(f"{self._path} cannot be read: {error.strerror}") from None
+                raise KeysUnusable(CANNOT_READ(path=self._path, reason=error.strerror)) from None
             seen = (state.st_mtime_ns, state.st_ino, state.st_size, state.st_mode)
             if seen != self._seen:
                 self._keys, self._seen = self._read(), seen
@@ -105,22 +107,15 @@ class FileKeys:
                 # Of the file that is open, not of the name: it may be replaced in between.
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 if os.name != "nt" and mode & _OTHERS:
-                    raise KeysUnusable(
-                        f"{self._path} has mode {mode:04o}, so others may have read the keys: delete it and start "
-                        f"again (all tokens end), or chmod 600 it where you know that nobody has / "
-                        f"密钥文件可被其他用户读取：请删除后重启，或确认安全后执行 chmod 600"
-                    )
+                    raise KeysUnusable(say.KEYS_OPEN(path=self._path, mode=f"{mode:04o}"))
                 document = json.load(file)
             keys = tuple(SigningKey(each["kid"], each["secret"], each["created_at"]) for each in document["keys"])
         except OSError as error:
-            raise KeysUnusable(f"{self._path} cannot be read: {error.strerror}") from None
+            raise KeysUnusable(CANNOT_READ(path=self._path, reason=error.strerror)) from None
         except (ValueError, KeyError, TypeError):
             keys = ()
         if not keys or not all(isinstance(key.kid, str) and isinstance(key.secret, str) for key in keys):
-            raise KeysUnusable(
-                f"{self._path} holds no keys: delete it, and new ones are made (all tokens end) / "
-                "密钥文件已损坏，请删除"
-            )
+            raise KeysUnusable(say.NO_KEYS(path=self._path))
         return keys[:LIVE_KEYS]
 
     def _write(self, keys: tuple[SigningKey, ...]) -> None:
@@ -135,7 +130,7 @@ class FileKeys:
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise KeysUnusable(f"{self._path} cannot be written: {error.strerror}") from None
+            raise KeysUnusable(CANNOT_WRITE(path=self._path, reason=error.strerror)) from None
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -144,7 +139,7 @@ class FileKeys:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise KeysUnusable(f"{lock} cannot be written: {error.strerror}") from None
+            raise KeysUnusable(CANNOT_WRITE(path=lock, reason=error.strerror)) from None
         try:
             with contextlib.suppress(ImportError):  # Windows: two people who rotate in the same millisecond
                 import fcntl

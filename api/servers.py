@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api.fleet import OPEN_HERE, Fleet, find_server, iso
 from api.gate import Gate, GatedRoute
+from core import request_phrases as say
 from core.access import Caller, Role
 from core.audit import Records
 from core.errors import StoreError
@@ -100,7 +101,7 @@ def server_routes(fleet: Fleet, gate: Gate, records: Records) -> APIRouter:
         records.read(caller, "fleet.server", name)
         known = fleet.full(name)
         if known is None:
-            raise HTTPException(404, f"there is no server {which[:200]!r} any more")
+            raise HTTPException(404, say.NO_SERVER_NOW(server=which[:200]))
         past = read_history(fleet, name, cursor, events)
         return Past(
             server=known,

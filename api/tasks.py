@@ -19,8 +19,10 @@ from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
 from api.ports import Operations
 from api.wishes import BatchWish, Operation
+from core import operation_phrases as say
 from core.access import Caller, Role
 from core.errors import AccessDenied, NotFound
+from core.request_phrases import NO_BATCH, OPERATION_ROLE
 from core.tasks import Priority, Task, TaskQuery, TaskState
 
 PAGE_LIMIT = 500
@@ -123,7 +125,7 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
         operations.auditor.read(caller, "queue.read", key, {})
         value = engine.queue_key(key)
         if value is None:
-            raise NotFound(f"{key[:200]!r} is none of the queue's key names, or there is no such task")
+            raise NotFound(say.NO_QUEUE_VALUE(key=key[:200]))
         return reply(request, value, Words("获取队列成功", "the queue"))
 
     @router.get("/api/cache/workers", summary="工作进程 · Workers with a live heartbeat")
@@ -135,19 +137,19 @@ def task_routes(operations: Operations, gate: Gate) -> APIRouter:
     def _task(task_id: str) -> Task:
         task = engine.task(task_id)
         if task is None:
-            raise NotFound(f"there is no task {task_id!r}")
+            raise NotFound(say.NO_TASK(task=task_id))
         return task
 
     def _batch(batch: str, cursor: str, limit: int) -> BatchData:
         found = engine.batch(batch)
         if found is None:
-            raise NotFound(f"there is no batch {batch!r}")
+            raise NotFound(NO_BATCH(batch=batch))
         return BatchData.of(found, engine.tasks(TaskQuery(batch=batch), cursor=cursor, limit=limit))
 
     def _allow(caller: Caller, name: str) -> None:
         needed = operations.role_for(name)
         if not caller.role.includes(needed):
-            reason = f"{name} needs the role {needed}; the token's is {caller.role}"
+            reason = OPERATION_ROLE(operation=name, role=needed, other_role=caller.role)
             operations.auditor.refused(caller, "access", name, reason)
             raise AccessDenied(reason, 403)
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import jwt
 
 from api.keys import Keys, SigningKey
+from core import request_phrases as say
 from core.access import IssuedToken, Role
 from core.errors import AccessDenied
 
@@ -16,8 +17,6 @@ ISSUER = "comfyui-cache-keeper"
 AUDIENCE = "comfyui-cache-keeper-api"
 REQUIRED_CLAIMS = ("exp", "iat", "sub", "jti", "aud", "iss")
 LONGEST_SECONDS = 366 * 86400.0
-
-NOT_VALID, EXPIRED, REVOKED = "the token is not valid", "the token has expired", "the token has been revoked"
 
 # PyJWT by default only warns about a short key, and would take the list of algorithms from wherever it is told.
 _jwt = jwt.PyJWT(
@@ -67,15 +66,15 @@ class Tokens:
             kid = jwt.get_unverified_header(token).get("kid")
             key = next((key for key in self._keys.live() if key.kid == kid), None)
             if key is None:
-                raise AccessDenied(NOT_VALID, 401)
+                raise AccessDenied(say.TOKEN_NOT_VALID(), 401)
             claims = _jwt.decode(token, key.secret, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER)
             issued = _read(claims)
         except jwt.ExpiredSignatureError:
-            raise AccessDenied(EXPIRED, 401) from None
+            raise AccessDenied(say.TOKEN_EXPIRED(), 401) from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
-            raise AccessDenied(NOT_VALID, 401) from None
+            raise AccessDenied(say.TOKEN_NOT_VALID(), 401) from None
         if self._register.is_revoked(issued.id):
-            raise AccessDenied(REVOKED, 401)
+            raise AccessDenied(say.TOKEN_REVOKED(), 401)
         return issued
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from core import operation_phrases as say
 from core.audit import GENESIS, AuditOutcome, AuditRecord, Head, Stage
 
 COLUMNS = (
@@ -75,7 +76,7 @@ def parse_head(text: str) -> Head:
     """Given SEQ:HASH, return it; raises ValueError."""
     match = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip())
     if not match:
-        raise ValueError(f"{text[:100]!r} is no SEQ:HASH, as the daemon logs it every hour")
+        raise ValueError(say.NO_HEAD(text=text[:100]))
     return Head(int(match[1]), match[2])
 
 
@@ -133,8 +134,7 @@ def verify(rows: Iterable[Row], checkpoint: Head | None, heads: Sequence[Head] =
         if head.seq <= start.seq and not count:
             # They could be anybody's: nothing ties them to what is left.
             if not findings:
-                words = f"record {head.seq} stands before the checkpoint: a pruning was killed, or it was put in"
-                findings.append(Finding("leftover", head.seq, words))
+                findings.append(Finding("leftover", head.seq, say.LEFTOVER(seq=head.seq)))
             continue
         count += 1
         if len(findings) < MOST_FINDINGS:
@@ -142,7 +142,7 @@ def verify(rows: Iterable[Row], checkpoint: Head | None, heads: Sequence[Head] =
         before = head
     if published and max(published) > before.seq:
         first, last = before.seq + 1, max(published)
-        findings.append(Finding("cut", first, f"records {first} to {last} are missing at the end: they were cut off"))
+        findings.append(Finding("cut", first, say.CUT_OFF(first=first, last=last)))
     return Verdict(count, before if count else None, tuple(findings[:MOST_FINDINGS]))
 
 
@@ -150,24 +150,17 @@ def _wrong_with(row: Row, before: Head, published: set[str]) -> list[Finding]:
     seq, previous, digest = row[0], row[1], row[-1]
     found = []
     if seq <= before.seq:
-        found.append(Finding("misplaced", seq, f"record {seq} stands after record {before.seq}"))
+        found.append(Finding("misplaced", seq, say.MISPLACED(seq=seq, before=before.seq)))
     elif seq > before.seq + 1:
         first, last = before.seq + 1, seq - 1
-        which = f"record {first} was" if first == last else f"records {first} to {last} were"
-        found.append(Finding("removed", first, f"{which} removed"))
+        words = say.REMOVED(seq=first) if first == last else say.ALL_REMOVED(first=first, last=last)
+        found.append(Finding("removed", first, words))
     elif previous != before.hash:
-        found.append(
-            Finding("replaced", before.seq, f"record {before.seq} is not the one that record {seq} was chained to: "
-                                            "it was put in, or changed with its hash")
-        )  # fmt: skip
+        found.append(Finding("replaced", before.seq, say.REPLACED(seq=seq, before=before.seq)))
     if _hash_or_none(row) != digest:
-        found.append(Finding("changed", seq, f"record {seq} was changed: it does not have its hash"))
+        found.append(Finding("changed", seq, say.CHANGED(seq=seq)))
     if published and digest not in published:
-        found.append(
-            Finding(
-                "rewritten", seq, f"record {seq} has another hash than was published: the log was rewritten up to it"
-            )
-        )
+        found.append(Finding("rewritten", seq, say.REWRITTEN(seq=seq)))
     return found
 
 

@@ -123,7 +123,9 @@ MONGODB = _phrase("MongoDB at {address}: {words}", "位于 {address} 的 MongoDB
 NO_CLIENT = _phrase(
     "the client of {server} is not installed: make setup-servers", "未安装 {server} 客户端：请运行 make setup-servers"
 )
+FOREIGN_KEY = _phrase("a key without the prefix was to be removed; nothing was", "要删除的键没有该前缀；未删除任何内容")
 NO_PREFIX = _phrase(
     "REDIS_CACHE_PREFIX is empty: every key of the server would be meant",
     "REDIS_CACHE_PREFIX 为空：将涉及服务器的所有键",
 )
+SEVERAL = _phrase("{words} (and {more:d} more)", "{words}（另有 {more} 处）")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core import operation_phrases as say
 from core.errors import BadRequest, NotConfirmed, NotFound
 from core.listing import Family
 
@@ -38,25 +39,25 @@ def checked_arguments(operation: str, given: Mapping[str, Any], known: Known) ->
 def refuse_unknown_target(target: str, targets: Sequence[str] | None) -> None:
     """Raise NotFound, naming those that there are."""
     if targets is not None and target not in targets:
-        raise NotFound(f"there is no target {target[:200]!r}; there are: {', '.join(targets)}")
+        raise NotFound(say.NO_TARGET(name=target[:200], known=", ".join(targets)))
 
 
 def _cleanup(take: _Arguments, known: Known) -> dict[str, Any]:
     days, family = take.number("days", LEAST_DAYS, MOST_DAYS), take.text("family") or ALL
     families = [ALL, *(each.value for each in Family)]
     if family not in families:
-        raise BadRequest("family", f"family must be one of {', '.join(families)}")
+        raise BadRequest("family", say.FAMILY(known=", ".join(families)))
     return {"days": days, "family": family, "target": _target(take, known), "dry_run": take.flag("dry_run")}
 
 
 def _clear(take: _Arguments, known: Known) -> dict[str, Any]:
     target, confirm, dry_run = take.text("target"), take.text("confirm"), take.flag("dry_run")
     if not target:
-        raise BadRequest("target", f"target is needed: one of {', '.join([*(known.targets or ()), ALL])}")
+        raise BadRequest("target", say.TARGET_NEEDED(known=", ".join([*(known.targets or ()), ALL])))
     if target != ALL:
         refuse_unknown_target(target, known.targets)
     if confirm != target and not dry_run:
-        raise NotConfirmed("confirm", f"confirm must be the target's own name, {target!r}")
+        raise NotConfirmed("confirm", say.CONFIRM_TARGET(name=target))
     return {"target": target, "dry_run": dry_run}
 
 
@@ -69,9 +70,7 @@ def _warmup(take: _Arguments, known: Known) -> dict[str, Any]:
     if known.servers is not None:
         there = set(known.servers)
         if unknown := [name for name in servers if name not in there]:
-            raise NotFound(
-                f"there is no server {unknown[0][:200]!r}; python -m checker status and GET /api/status list them"
-            )
+            raise NotFound(say.NO_SERVER(server=unknown[0][:200]))
     return {"servers": servers, "set_name": take.text("set_name"), "force": take.flag("force")}
 
 
@@ -86,9 +85,9 @@ def _verify_models(take: _Arguments, _: Known) -> dict[str, Any]:
 def _remove_model(take: _Arguments, _: Known) -> dict[str, Any]:
     name, confirm = take.text("name"), take.text("confirm")
     if not name:
-        raise BadRequest("name", "name is needed: the model's own, as GET /api/models lists it")
+        raise BadRequest("name", say.MODEL_NEEDED())
     if confirm != name:
-        raise NotConfirmed("confirm", f"confirm must be the model's own name, {name!r}")
+        raise NotConfirmed("confirm", say.CONFIRM_MODEL(name=name))
     return {"name": name}
 
 
@@ -110,7 +109,7 @@ class _Arguments:
         if value is None:
             return ""
         if not isinstance(value, str) or len(value) > 1000:
-            raise BadRequest(name, f"{name} must be a text of at most 1000 characters")
+            raise BadRequest(name, say.NO_TEXT(field=name))
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -118,7 +117,7 @@ class _Arguments:
         if value is None:
             return []
         if not isinstance(value, list) or len(value) > 10_000 or not all(isinstance(each, str) for each in value):
-            raise BadRequest(name, f"{name} must be a list of texts")
+            raise BadRequest(name, say.NO_LIST(field=name))
         return list(dict.fromkeys(value))
 
     def flag(self, name: str) -> bool:
@@ -126,7 +125,7 @@ class _Arguments:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise BadRequest(name, f"{name} must be true or false")
+            raise BadRequest(name, say.NO_FLAG(field=name))
         return value
 
     def number(self, name: str, low: float, high: float) -> float | None:
@@ -135,12 +134,12 @@ class _Arguments:
             return None
         # "not inside" instead of "outside": nan is refused too; True is an int in Python.
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise BadRequest(name, f"{name} must be a number from {low:g} to {high:g}")
+            raise BadRequest(name, say.NO_NUMBER(field=name, low=low, high=high))
         return float(value)
 
     def refuse_rest(self) -> None:
         for name in self._given:
-            raise BadRequest(name[:100], f"{name[:100]!r} is no argument of this operation")
+            raise BadRequest(name[:100], say.NO_ARGUMENT(name=name[:100]))
 
 
 _CHECKS: Mapping[str, Callable[[_Arguments, Known], dict[str, Any]]] = {

@@ -31,6 +31,8 @@ from core.audit import (
 )
 from core.audit_chain import json_line
 from core.errors import AccessDenied, CacheKeeperError, RefusedTarget, StoreError
+from core.operation_phrases import INTERRUPTED, NOT_ON_RECORD
+from core.store_phrases import AUDIT_UNOPENED
 from operations.late import Late
 
 READ_SECONDS, NAMELESS_READ_SECONDS = 60.0, 3600.0
@@ -62,7 +64,7 @@ class LazyAuditLog:
     """
 
     def __init__(self, settings: Settings, *, patience_seconds: float = 5.0) -> None:
-        self._log = Late("audit log", lambda: open_audit_log(settings, patience_seconds=patience_seconds))
+        self._log = Late(AUDIT_UNOPENED, lambda: open_audit_log(settings, patience_seconds=patience_seconds))
 
     def append(self, record: AuditRecord) -> AuditRecord:
         return self._log.get().append(record)
@@ -120,10 +122,7 @@ class Auditor:
             intent = self.log.append(intent)
         except StoreError as error:
             if destructive:
-                raise StoreError(
-                    f"nothing was done: {action} of {target or 'everything'} cannot be put on record: {error} / "
-                    f"无法写入审计记录，未执行任何操作"
-                ) from None
+                raise StoreError(NOT_ON_RECORD(action=action, item=target or "everything", reason=error)) from None
             self._lost(intent, error)
         began, underway = time.monotonic(), Underway()
         outcome, words = AuditOutcome.SUCCESS, ""
@@ -198,5 +197,5 @@ def _words(error: BaseException) -> str:
     if isinstance(error, CacheKeeperError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return INTERRUPTED()
     return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from config import Settings
 from core.errors import CacheKeeperError
+from core.operation_phrases import NOT_INSTALLED
 from core.secret import Secret
 from core.tasks import DEFAULT_QUEUE, RETRY_SECONDS, Runner, TaskEngine, host_queue
 from operations.ending import Ending
@@ -113,6 +114,4 @@ def _servers_installed() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        raise CacheKeeperError(
-            f"QUEUE_URL needs the Python package {package}: run make setup-servers 请运行 make setup-servers 安装"
-        ) from None
+        raise CacheKeeperError(NOT_INSTALLED(package=package)) from None

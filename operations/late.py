@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
+from core import store_phrases as say
 from core.errors import StoreError
 from core.listing import (
     ALL_ENTRIES,
@@ -20,6 +21,7 @@ from core.listing import (
     ListingPage,
     TargetTotals,
 )
+from core.phrases import Phrase
 from core.tasks import ALL_TASKS, Batch, Json, Task, TaskEngine, TaskPage, TaskQuery, TaskRequest, WorkerInfo
 
 
@@ -35,10 +37,13 @@ T = TypeVar("T", bound=Closable)
 
 
 class Late(Generic[T]):
-    """Holds what ``open`` returns from the first ``get`` on; ``what`` names it in errors. Any thread may call."""
+    """Holds what ``open`` returns from the first ``get`` on. Any thread may call.
 
-    def __init__(self, what: str, open: Callable[[], T]) -> None:
-        self._what = what
+    ``unopened`` is what its errors say, with a ``reason``.
+    """
+
+    def __init__(self, unopened: Phrase, open: Callable[[], T]) -> None:
+        self._unopened = unopened
         self._open = open
         self._lock = Lock()
         self._opened: T | None = None
@@ -50,7 +55,7 @@ class Late(Generic[T]):
                 try:
                     self._opened = self._open()
                 except OSError as error:
-                    raise StoreError(f"the {self._what} cannot be opened: {error}") from None
+                    raise StoreError(self._unopened(reason=error)) from None
             return self._opened
 
     def close(self) -> None:
@@ -64,7 +69,7 @@ class LateEngine:
     """A ``core.tasks.TaskEngine`` that is opened late."""
 
     def __init__(self, open: Callable[[], TaskEngine]) -> None:
-        self._engine = Late("queue of tasks", open)
+        self._engine = Late(say.QUEUE_UNOPENED, open)
 
     def submit(self, request: TaskRequest) -> Task:
         return self._engine.get().submit(request)
@@ -104,7 +109,7 @@ class LateListing:
     """A ``core.listing.Listing`` that is opened late."""
 
     def __init__(self, open: Callable[[], ClosableListing]) -> None:
-        self._listing = Late("index of entries", open)
+        self._listing = Late(say.INDEX_UNOPENED, open)
 
     def totals(self) -> tuple[TargetTotals, ...]:
         return self._listing.get().totals()

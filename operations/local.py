@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from config import Settings
+from core import operation_phrases as say
 from core.errors import NotFound
 from core.listing import EntryQuery, EntryType, Sort
 from core.tasks import TaskQuery, TaskState
@@ -48,7 +49,7 @@ class LocalOperations:
     def task(self, task_id: str) -> dict[str, Any]:
         found = self._operations.engine.task(task_id)
         if found is None:
-            raise NotFound(f"there is no task {task_id[:100]!r} 没有该任务")
+            raise NotFound(say.NO_TASK(task=task_id[:100]))
         return views.task(found)
 
     def tasks(self, wanted: TasksWanted) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class LocalOperations:
     def queue_key(self, key: str) -> Any:
         found = self._operations.engine.queue_key(key)
         if found is None:
-            raise NotFound(f"{key[:100]!r} is none of the queue's keys, such as global:pending or task:ID:progress")
+            raise NotFound(say.NO_QUEUE_KEY(key=key[:100]))
         return found
 
     def workers(self) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
+from core.operation_phrases import PUT_BACK, TAKEN_OVER
 from core.printable import printable
 from core.reason_phrases import CANCELLED
 from core.tasks import Json, Runner, Task
@@ -142,7 +143,7 @@ class Context:
 
     def progress(self, percent: float | None, step: str = "", message: str = "") -> None:
         if self._ending.asked:
-            raise TaskInterrupted("the worker is to end; the task is put back")
+            raise TaskInterrupted(PUT_BACK())
         if step and self._steps[-1:] != [step]:
             self._steps = [*self._steps, step][-MAX_STEPS:]
         self._unwritten = (percent, step, message)
@@ -166,7 +167,7 @@ class Context:
             return
         self._unwritten = None
         if asked is None:
-            raise TaskInterrupted("another worker has taken the task over")
+            raise TaskInterrupted(TAKEN_OVER())
         if asked:
             raise TaskCancelled(CANCELLED())
 

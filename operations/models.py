@@ -8,6 +8,7 @@ from config import Settings
 from core import reason_phrases as say
 from core.errors import TaskError
 from core.models.removal import CleanPolicy
+from core.operation_phrases import STAYS, STAYS_FOR
 from core.printable import printable
 from core.tasks import TaskContext
 from modelcache.check import check_place
@@ -62,12 +63,11 @@ def removed(settings: Settings, name: str, now: float) -> dict[str, Any]:
     planned = plan_clean(models, CleanPolicy(None, None), now)
     if not planned.doomed:
         verdict = planned.verdicts[0][1]
-        raise TaskError(
-            f"{name} stays: {verdict.reason.value}{f', {why}' if (why := verdict.candidate.in_use) else ''}"
-        )
+        kept, why = verdict.reason.value, verdict.candidate.in_use
+        raise TaskError(STAYS_FOR(model=name, kept=kept, words=why) if why else STAYS(model=name, kept=kept))
     (outcome,) = clean(planned, (settings.root, settings.cache_dir))
     if not outcome.deleted:
-        raise TaskError(f"{name} stays: {outcome.trouble}")
+        raise TaskError(STAYS(model=name, kept=outcome.trouble))
     return {"name": name, "freed_bytes": outcome.freed_bytes, "trouble": outcome.trouble}
 
 

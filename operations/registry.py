@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from core import operation_phrases as say
 from core.errors import TaskError
 from core.tasks import Json
 
@@ -44,7 +45,7 @@ def load(modules: Iterable[str] = ()) -> None:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            raise TaskError(f"--tasks {module}: {error}") from None
+            raise TaskError(say.NO_TASKS_MODULE(word=module, words=error)) from None
 
 
 def names() -> list[str]:
@@ -56,9 +57,9 @@ def function_of(name: str, arguments: Mapping[str, Json]) -> TaskFunction:
     """Return the function of a task; raises TaskError when there is none, or it does not take these arguments."""
     function = _functions.get(name)
     if function is None:
-        raise TaskError(f"there is no task {name!r}; there are: {', '.join(names()) or 'none'}")
+        raise TaskError(say.NO_TASK_FUNCTION(name=name, known=", ".join(names()) or "none"))
     try:
         inspect.signature(function).bind(None, **arguments)
     except TypeError as error:
-        raise TaskError(f"task {name}: {error}") from None
+        raise TaskError(say.TASK_REFUSES(word=name, words=error)) from None
     return function

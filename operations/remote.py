@@ -8,9 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from core import request_phrases as say
 from core.audit import AuditQuery
 from core.audit_chain import iso
 from core.errors import AccessDenied, BadRequest, CacheKeeperError, NotConfirmed, NotFound, StoreError, TaskStateError
+from core.operation_phrases import PARAMETER
+from core.reason_phrases import also
 from core.secret import Secret
 from operations.surface import EntriesWanted, TasksWanted
 
@@ -35,7 +38,7 @@ class RemoteOperations:
         self._base = _address(url)
         self._token = token
         if token is not None and not _TOKEN.fullmatch(token.reveal()):
-            raise BadRequest("API_TOKEN", "API_TOKEN has characters that no token has: copy it anew 请重新复制令牌")
+            raise BadRequest("API_TOKEN", say.BAD_TOKEN())
 
     def stats(self) -> dict[str, Any]:
         return self._object("GET", "/api/cache/stats")
@@ -109,7 +112,7 @@ class RemoteOperations:
     ) -> dict[str, Any]:
         found = self._data(method, path, asked[0] if asked else None, body)
         if not isinstance(found, dict):
-            raise CacheKeeperError(f"{self._base}{path} answers something else than was asked for: is it our daemon?")
+            raise CacheKeeperError(say.NOT_OUR_DAEMON(url=f"{self._base}{path}"))
         return found
 
     def _data(
@@ -142,19 +145,19 @@ class RemoteOperations:
             raise self._silent(error) from None
 
     def _silent(self, error: Exception) -> CacheKeeperError:
-        return CacheKeeperError(f"{self._base} does not answer 无法连接: {_reason(error)}")
+        return CacheKeeperError(say.NO_ANSWER(url=self._base, words=_reason(error)))
 
     def _error(self, answer: requests.Response, document: Mapping[str, Any]) -> CacheKeeperError:
         words = str(document.get("detail") or document.get("message") or f"HTTP {answer.status_code}")
         fields = document.get("fields") or []
         match answer.status_code:
             case 401:
-                return AccessDenied(f"{words} (set API_TOKEN to a token of {self._base} 请设置 API_TOKEN)", 401)
+                return AccessDenied(say.SET_API_TOKEN(denial=words, url=self._base), 401)
             case 403:
                 return AccessDenied(words, 403)
             case 404:
                 if not document:
-                    words = f"{self._base} answers HTTP 404 and not as a cache keeper does: its address has no path"
+                    words = say.NOT_OUR_ROOT(url=self._base)
                 return NotFound(words)
             case 409 if fields:
                 return NotConfirmed(str(fields[0].get("field", "")), words)
@@ -162,13 +165,15 @@ class RemoteOperations:
                 return TaskStateError(words)
             case 422:
                 name = str(fields[0].get("field", "")) if fields else ""
-                return BadRequest(name, f"{words}" if not name or name in words else f"{name}: {words}")
+                return BadRequest(name, words if not name or name in words else PARAMETER(parameter=name, reason=words))
             case 429:
-                return StoreError(f"{words}; try again in {answer.headers.get('Retry-After', '60')} s")
+                return StoreError(also(words, say.TRY_AGAIN(seconds=answer.headers.get("Retry-After", "60"))))
             case 503:
                 return StoreError(words)
         request_id = document.get("request_id")
-        return CacheKeeperError(f"{self._base}{f', request {request_id}' if request_id else ''}: {words}")
+        if not request_id:
+            return CacheKeeperError(say.ITS_ERROR(url=self._base, reason=words))
+        return CacheKeeperError(say.ITS_REQUEST(url=self._base, id=request_id, reason=words))
 
 
 def _address(url: str) -> str:
@@ -178,9 +183,7 @@ def _address(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or any(each.isspace() for each in url):
-        raise BadRequest(
-            "url", f"--url {url[:200]!r} is no address such as http://10.0.0.5:8000 地址无效，例如 http://10.0.0.5:8000"
-        )
+        raise BadRequest("url", say.NO_ADDRESS(given=url[:200]))
     return url.rstrip("/")
 
 

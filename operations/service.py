@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core import operation_phrases as say
 from core.access import Caller, Role
 from core.errors import BadRequest, NotFound, TaskStateError
 from core.listing import (
@@ -270,9 +271,9 @@ class Operations:
         with self.auditor.operation(caller, "task.cancel", task_id, {}, destructive=False):
             task = self.engine.cancel(task_id)
             if task is None:
-                raise NotFound(f"there is no task {task_id[:100]!r}")
+                raise NotFound(say.NO_TASK(task=task_id[:100]))
             if task.state in (TaskState.DONE, TaskState.FAILED):
-                raise TaskStateError(f"task {task_id} is {task.state}: there is nothing to cancel any more")
+                raise TaskStateError(say.NOTHING_TO_CANCEL(id=task_id, state=task.state))
         return task
 
     def retry(self, caller: Caller, task_id: str) -> Task:
@@ -282,12 +283,12 @@ class Operations:
         """
         old = self.engine.task(task_id)
         if old is None:
-            raise NotFound(f"there is no task {task_id[:100]!r}")
+            raise NotFound(say.NO_TASK(task=task_id[:100]))
         destructive = old.name in KINDS and KINDS[old.name].destructive
         with self.auditor.operation(caller, "task.retry", task_id, {"operation": old.name}, destructive=destructive):
             task = self.engine.retry(task_id)
             if task is None:
-                raise NotFound(f"there is no task {task_id[:100]!r}")
+                raise NotFound(say.NO_TASK(task=task_id[:100]))
         return task
 
     def _refuse_idle(self, host: str) -> None:
@@ -295,9 +296,7 @@ class Operations:
         served = {queue for worker in self.engine.workers() for queue in worker.queues}
         if host_queue(host) not in served:
             known = sorted(queue.removeprefix("host:") for queue in served if queue.startswith("host:"))
-            raise BadRequest(
-                "host", f"no worker serves the machine {host[:200]!r}; there are: {', '.join(known) or '-'}"
-            )
+            raise BadRequest("host", say.NO_WORKER(host=host[:200], known=", ".join(known) or "-"))
 
     def _names(self) -> list[str]:
         return [backend.name for backend in self._backends()]
@@ -315,5 +314,5 @@ def _subject(arguments: Mapping[str, Any]) -> str:
 def _kind(name: str) -> Kind:
     kind = KINDS.get(name)
     if kind is None:
-        raise NotFound(f"there is no operation {name[:100]!r}; there are: {', '.join(KINDS)}")
+        raise NotFound(say.NO_OPERATION(name=name[:100], known=", ".join(KINDS)))
     return kind

@@ -10,6 +10,7 @@ from core import reason_phrases as say
 from core.errors import TaskError
 from core.fleet import Server
 from core.model import State, Wish
+from core.operation_phrases import ALL_LEFT_ALONE
 from core.tasks import TaskContext
 from store.journal import Journal
 
@@ -63,10 +64,7 @@ def _until_carried_out(journal: Journal, numbers: set[int], ctx: TaskContext) ->
         if len(waiting) < left:
             deadline, left = time.monotonic() + TAKEN_WITHIN_SECONDS, len(waiting)
         if time.monotonic() > deadline:
-            raise TaskError(
-                f"the daemon has carried out none of {left} wishes for {TAKEN_WITHIN_SECONDS:.0f} s: does it run? "
-                "守护进程没有响应，请检查: python daemon.py status"
-            )
+            raise TaskError(ALL_LEFT_ALONE(left=left, seconds=TAKEN_WITHIN_SECONDS))
         ctx.progress(0, "asking", f"{len(numbers) - left}/{len(numbers)}")
         time.sleep(_LOOK_SECONDS)
 

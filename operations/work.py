@@ -19,6 +19,7 @@ from core.access import caller_at_work
 from core.effects import Effect
 from core.errors import BackendError, CacheKeeperError, TaskCancelled, TaskError
 from core.listing import Backend, Family, Pulse
+from core.operation_phrases import FIRST_TROUBLE
 from core.tasks import TaskContext
 from operations import backends as every_kind
 from operations.arguments import ALL
@@ -217,7 +218,7 @@ def _desk(ctx: TaskContext) -> Iterator[_Desk]:
 
 def _first_trouble(effect: Effect) -> str:
     first = effect.failed.first[0] if effect.failed.first else {"path": "", "reason": "unknown"}
-    return f"{effect.failed.total} failed, first {first['path']}: {first['reason']}"
+    return FIRST_TROUBLE(count=effect.failed.total, item=first["path"], words=first["reason"])
 
 
 def _pulse(ctx: TaskContext, name: str, number: int, count: int) -> Pulse:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from core import store_phrases as say
 from core.audit import AuditPage, AuditQuery, AuditRecord, Head
 from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, parse_head, record_of
 from core.errors import BadCursor, StoreError
@@ -146,7 +147,7 @@ class SqliteAuditLog:
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> StoreError:
-        return trouble(self._path, f"the audit log {self._path}", error)
+        return trouble(self._path, say.THE_AUDIT_LOG, error)
 
 
 def _conditions(query: AuditQuery) -> tuple[list[str], list[Any]]:
@@ -167,5 +168,5 @@ def _where(conditions: list[str]) -> str:
 
 def _seq_of(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
-        raise BadCursor(f"{cursor[:50]!r} is no cursor of this list")
+        raise BadCursor(say.NO_CURSOR(cursor=cursor[:50]))
     return int(cursor)

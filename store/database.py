@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from core import store_phrases as say
 from core.errors import StoreError
 from store.trouble import trouble
 
@@ -75,7 +76,7 @@ def connect(
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        raise trouble(path, f"{path} cannot be opened", error) from None
+        raise trouble(path, say.CANNOT_OPEN, error) from None
     return connection
 
 
@@ -134,7 +135,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path, versions: Versions) -> 
         # Read again under the lock: another process may have upgraded it meanwhile.
         found = _version(connection)
         if found > len(versions):
-            raise StoreError(f"the database is of a newer version ({found}) of this program: upgrade the program")
+            raise StoreError(say.NEWER(version=found))
         if found:
             log.info("%s is brought from version %d to %d", path, found, len(versions))
         for number, statements in enumerate(versions[found:], start=found + 1):

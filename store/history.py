@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from core import store_phrases as say
 from core.history import ServerHistory, SubmissionRecord
 from core.model import Event
 from store.trouble import trouble
@@ -42,7 +43,7 @@ class History:
                     (server, submissions),
                 ).fetchall()
         except sqlite3.Error as error:
-            raise trouble(self._path, f"{self._path} cannot be read", error) from None
+            raise trouble(self._path, say.CANNOT_READ, error) from None
         shown = happened[:events]
         return ServerHistory(
             events=tuple(Event(*columns) for _, *columns in shown),

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from core import store_phrases as say
 from core.errors import StoreError
 from core.listing import ALL_ENTRIES, AgeBand, DaySample, EntryQuery, EntryType, ListingPage, TargetTotals
 from store.database import connect
@@ -187,8 +188,8 @@ class EntryIndex:
                 with suppress(StoreError):
                     self.close()
                     self._set_aside(error)
-                raise StoreError(f"the index was damaged ({error}): {self.warning}") from None
-            raise trouble(self._path, f"the index {self._path} cannot be used", error) from None
+                raise StoreError(say.INDEX_DAMAGED(words=error, reason=self.warning)) from None
+            raise trouble(self._path, say.THE_INDEX, error) from None
 
     def _set_aside(self, why: sqlite3.Error) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged")
@@ -198,10 +199,8 @@ class EntryIndex:
             # The one before, if any, is replaced: damage again and again must not fill the disk.
             self._path.replace(aside)
         except OSError as error:
-            raise StoreError(
-                f"the index {self._path} is damaged ({why}) and cannot be set aside: {error.strerror}"
-            ) from None
-        self.warning = f"a damaged index was set aside as {aside.name}; the next walks fill a new one"
+            raise StoreError(say.INDEX_STUCK(path=self._path, why=why, words=error.strerror)) from None
+        self.warning = say.INDEX_SET_ASIDE(file=aside.name)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

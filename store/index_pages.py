@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from core import store_phrases as say
 from core.errors import BadCursor
 from core.listing import MAX_PAGE_SIZE, EntryQuery, EntryType, ListedEntry, ListingPage, Sort
 
@@ -115,12 +116,12 @@ def _read_cursor(cursor: str, sort: Sort) -> tuple[float | int | str, int]:
         of, key, number = json.loads(text)
     # A list of another length, text of another encoding and nested brackets without end are all the same to us.
     except (ValueError, TypeError, RecursionError):
-        raise BadCursor("the cursor is not one that this service gave out") from None
+        raise BadCursor(say.FOREIGN_CURSOR()) from None
     if of != sort:
-        raise BadCursor(f"the cursor belongs to another order than {sort.value}")
+        raise BadCursor(say.OTHER_ORDER(sort=sort.value))
     kinds = {"created_at": (float,), "size": (int,), "name": (str,)}[_COLUMNS[sort][0]]
     if type(key) not in kinds or type(number) is not int or not _fits(key) or not 0 < number < 1 << 63:
-        raise BadCursor("the cursor is not one that this service gave out")
+        raise BadCursor(say.FOREIGN_CURSOR())
     return key, number
 
 

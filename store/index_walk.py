@@ -10,6 +10,7 @@ from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from core import store_phrases as say
 from core.errors import StoreError
 from core.listing import EntryType, ListedEntry
 from core.printable import printable
@@ -151,7 +152,7 @@ class Walk:
         with self._index.merging() as connection:
             self._check(connection)
             if not connection.execute("SELECT 1 FROM targets WHERE id = ?", (self._target,)).fetchone():
-                raise StoreError(f"{self._name} left the index while it was walked; its next walk brings it back")
+                raise StoreError(say.LEFT_THE_INDEX(target=self._name))
             yield connection
             connection.execute(f"DROP TABLE temp.{self._differences}")
 
@@ -174,7 +175,7 @@ class Walk:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if connection is not self._connection:
-            raise StoreError(f"the index was begun anew while {self._name} was walked; the next walk fills it")
+            raise StoreError(say.INDEX_BEGUN_ANEW(target=self._name))
 
 
 def _values(entry: ListedEntry) -> Facts:

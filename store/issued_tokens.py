@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from core import store_phrases as say
 from core.access import IssuedToken, Role
 from store.database import Versions, connect
 from store.trouble import trouble
@@ -80,7 +81,7 @@ class IssuedTokens:
                     )
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError) as error:
-            raise trouble(self._path, f"{self._path} cannot be used", error) from None
+            raise trouble(self._path, say.CANNOT_USE, error) from None
 
 
 def _token(row: Any) -> IssuedToken:

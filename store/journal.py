@@ -15,6 +15,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from core import store_phrases as say
 from core.errors import StoreError
 from core.model import Event, OpenSubmission, Outcome, Pause, State, Wish
 from core.workflow import Key
@@ -262,7 +263,7 @@ class Journal:
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise trouble(self._path, f"{self._path} cannot be read", error) from None
+            raise trouble(self._path, say.CANNOT_READ, error) from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -272,7 +273,7 @@ class Journal:
         except sqlite3.IntegrityError as error:
             raise _AlreadyOpen(str(error)) from None
         except sqlite3.Error as error:
-            raise trouble(self._path, f"{self._path} cannot be written", error) from None
+            raise trouble(self._path, say.CANNOT_WRITE, error) from None
 
 
 class _AlreadyOpen(StoreError):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from core import store_phrases as say
 from core.audit import AuditPage, AuditQuery, AuditRecord, Head
 from core.audit_chain import COLUMNS, Row, chained, checkpoint_record, parse_head, record_of
 from core.errors import BadCursor, StoreError
@@ -31,9 +32,7 @@ class MongoAuditLog:
             import pymongo
             from pymongo.errors import PyMongoError
         except ImportError:
-            raise StoreError(
-                "MONGODB_URL is set and PyMongo is not installed: make setup-servers / 未安装 PyMongo"
-            ) from None
+            raise StoreError(say.NO_PYMONGO()) from None
         self._url, self._problem = url, PyMongoError
         with self._talking():
             self._client: Any = pymongo.MongoClient(
@@ -66,7 +65,7 @@ class MongoAuditLog:
                 continue
             self._remember(Head(row[0], row[-1]))
             return row
-        raise StoreError(f"the audit log: {_MOST_TRIES} others were quicker; is something appending without end?")
+        raise StoreError(say.OTHERS_QUICKER(tries=_MOST_TRIES))
 
     def _remember(self, head: Head) -> None:
         """Note the end of the log. A kill before it leaves the note behind by some records, never before them."""
@@ -90,7 +89,7 @@ class MongoAuditLog:
         conditions = _conditions(query)
         if cursor:
             if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
-                raise BadCursor(f"{cursor[:50]!r} is no cursor of this list")
+                raise BadCursor(say.NO_CURSOR(cursor=cursor[:50]))
             conditions["_id"] = {"$lt": int(cursor)}
         with self._talking():
             found = list(self._audit.find(conditions).sort("_id", -1).limit(limit + 1))
@@ -142,7 +141,7 @@ class MongoAuditLog:
         try:
             yield
         except (self._problem, OverflowError) as error:
-            raise StoreError(f"the audit log in MongoDB: {self._url.masked_in(str(error))[:300]}") from None
+            raise StoreError(say.AUDIT_IN_MONGODB(words=self._url.masked_in(str(error))[:300])) from None
 
 
 def _row(document: dict[str, Any]) -> Row:

@@ -82,7 +82,7 @@ class RedisCache:
     def unlink(self, names: Sequence[bytes], *, idle_over_seconds: float | None) -> list[bool]:
         """Remove keys, only those idle for longer than given unless that is None; return which ones went."""
         if not all(name.startswith(self._prefix) for name in names):
-            raise BackendError("a key without the prefix was to be removed; nothing was")
+            raise BackendError(say.FOREIGN_KEY())
         with self._connected() as client:
             if idle_over_seconds is not None:
                 answers: Any = client.eval(_UNLINK_IDLE, len(names), *names, str(idle_over_seconds))

@@ -13,6 +13,7 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError, TimeoutError
 from redis.retry import Retry
 
+from core import store_phrases as say
 from core.errors import StoreError
 from core.secret import Secret
 
@@ -43,15 +44,13 @@ class Address:
         try:
             yield
         except AuthenticationError:
-            raise StoreError(f"Redis at {self.place} refuses the user or password: check QUEUE_URL") from None
+            raise StoreError(say.REDIS_DENIES(place=self.place)) from None
         except (ConnectionError, TimeoutError) as error:
             reason = self.masked(" ".join(str(error).split()))[:200]
-            raise StoreError(
-                f"Redis at {self.place} does not answer ({reason}): see that it runs and that QUEUE_URL is right"
-            ) from None
+            raise StoreError(say.REDIS_SILENT(place=self.place, words=reason)) from None
         except RedisError as error:
             # Such as MISCONF: a disk that is full. What Redis refuses it has not done.
-            raise StoreError(f"Redis at {self.place} refuses: {self.masked(str(error))[:300]}") from None
+            raise StoreError(say.REDIS_REFUSES(place=self.place, words=self.masked(str(error))[:300])) from None
 
 
 def quick_client(url: Secret) -> redis.Redis:
@@ -125,4 +124,4 @@ def _client(url: Secret, answer_seconds: float, retry: Retry) -> redis.Redis:
             retry=retry,
         )
     except ValueError as error:
-        raise StoreError(f"QUEUE_URL cannot be used: {Address(url).masked(str(error))}") from None
+        raise StoreError(say.BAD_QUEUE_URL(words=Address(url).masked(str(error)))) from None

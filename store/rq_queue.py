@@ -14,6 +14,7 @@ from rq.job import Job
 from rq.rate_limit import RateLimitRegistry
 from rq.utils import utcparse
 
+from core import store_phrases as say
 from core.errors import BadCursor, StoreError, TaskStateError
 from core.secret import Secret
 from core.tasks import (
@@ -98,7 +99,7 @@ class RqQueue:
         for task_id, row, own in zip((each.decode() for each in kept), rows, ids, strict=False):
             task = task_of(task_id, row, now) if task_id == own else self.task(task_id)
             if task is None:
-                raise StoreError(f"task {task_id} is not there after it was written")
+                raise StoreError(say.TASK_VANISHED(id=task_id))
             tasks.append(task)
         return tasks
 
@@ -131,7 +132,7 @@ class RqQueue:
             before, *_ = pipe.execute()
         state = before[0].decode() if before else ""
         if state and state not in (TaskState.FAILED, TaskState.CANCELLED):
-            raise TaskStateError(f"task {task_id} is {state}: only a failed or cancelled one can be run again")
+            raise TaskStateError(say.ONLY_ENDED(id=task_id, state=state))
         return self.task(task_id)
 
     def forget_before(self, at: float) -> int:
@@ -190,7 +191,7 @@ class RqQueue:
 
     def tasks(self, query: TaskQuery = ALL_TASKS, *, cursor: str = "", limit: int = 50) -> TaskPage:
         if cursor and not re.fullmatch(r"[0-9a-f]{24}", cursor):
-            raise BadCursor(f"{cursor[:40]!r} is not a cursor of this list")
+            raise BadCursor(say.NO_TASK_CURSOR(cursor=cursor[:40]))
         states = f",{','.join(state.value for state in query.states)}," if query.states else ""
         with self._address.telling():
             names = [self._keys.all, self._keys.batches + query.batch]

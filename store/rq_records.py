@@ -19,15 +19,14 @@ from rq.job import Job, JobStatus, Retry
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
+from core import store_phrases as say
 from core.errors import StoreError, TaskError
 from core.tasks import Priority, Progress, Task, TaskRequest, TaskState, remaining_seconds
 from store.rq_client import text_of
 from store.task_rows import json_text
 
 if RQ_KEY_PREFIX != "rq":
-    raise StoreError(
-        "RQ_KEY_PREFIX is set in the environment: unset it, QUEUE_PREFIX is what parts queues of one Redis"
-    )
+    raise StoreError(say.KEY_PREFIX_SET())
 
 SERIALIZER = JSONSerializer
 FUNCTION = "operations.runner.run"
@@ -136,7 +135,7 @@ def fields_of(
     """Return the hash of a new task: what RQ writes for a job, and our fields beside it."""
     for text in (request.name, request.user, request.queue, request.schedule_key, batch):
         if not text.isprintable():
-            raise TaskError(f"{text!r} cannot name anything: it has characters that cannot be printed")
+            raise TaskError(say.NO_NAME(text=text))
     job = Job.create(
         FUNCTION,
         args=(task_id,),
@@ -161,8 +160,8 @@ def fields_of(
         "ck_queue": request.queue,
         "ck_priority": request.priority.value,
         "ck_batch": batch,
-        "ck_arguments": json_text(dict(request.arguments), f"arguments of {request.name}"),
-        "ck_caller": json_text(dict(request.caller), "the caller"),
+        "ck_arguments": json_text(dict(request.arguments), say.ARGUMENTS_OF(word=request.name)),
+        "ck_caller": json_text(dict(request.caller), say.THE_CALLER()),
         "ck_schedule": request.schedule_key,
         "ck_created": repr(now),
         "ck_run_at": repr(run_at),

@@ -28,7 +28,9 @@ from rq.queue import Queue
 from rq.utils import now
 from rq.worker import Worker
 
+from core import store_phrases as say
 from core.errors import StoreError, TaskCancelled, TaskError, TaskInterrupted
+from core.operation_phrases import TASK_CANCELLED, WORKER_ENDS
 from core.reason_phrases import NO_MEMORY, PROCESS_DIED, also
 from core.secret import Secret
 from core.tasks import RETRY_SECONDS, Runner, Task, retry_delay_seconds
@@ -117,9 +119,7 @@ class TaskWorker(Worker):
             os.kill(self._upkeep_pid, signal.SIGKILL)
             os.waitpid(self._upkeep_pid, 0)
         if not self._shutdown_requested_date:
-            raise StoreError(
-                f"Redis at {self._address.place} does not answer for {PATIENCE_SECONDS} s: the worker ends"
-            )
+            raise StoreError(say.REDIS_GONE(place=self._address.place, seconds=PATIENCE_SECONDS))
 
     def _start_upkeep(self) -> None:
         self._upkeep_pid = os.fork()
@@ -227,7 +227,7 @@ class TaskWorker(Worker):
             result = self._runner(task, context)
             ending: dict[Any, Any] = {
                 "ck_ending": "done",
-                "ck_result": json_text(result, f"the result of {task.name}"),
+                "ck_result": json_text(result, say.RESULT_OF(word=task.name)),
                 "ck_error": "",
             }
             ending["ck_progress"] = context.said(100.0)
@@ -264,7 +264,7 @@ class _Context:
 
     def progress(self, percent: float | None, step: str = "", message: str = "") -> None:
         if _asked_to_end:
-            raise TaskInterrupted("the worker is to end")
+            raise TaskInterrupted(WORKER_ENDS())
         steps = self._said["steps"]
         if step and steps[-1:] != [step]:
             self._said["steps"] = [*steps, step][-MAX_STEPS:]
@@ -282,7 +282,7 @@ class _Context:
             cancelled = False
             self._next_write = time.monotonic() + 10 * PROGRESS_SECONDS
         if cancelled:
-            raise TaskCancelled(f"task {self.task.id} has been cancelled")
+            raise TaskCancelled(TASK_CANCELLED(id=self.task.id))
 
 
 def _ask_to_end(_number: int = 0, _frame: FrameType | None = None) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core import store_phrases as say
 from core.tasks import RETRY_SECONDS, Json, Task, retry_delay_seconds
 from store.processes import Owner, is_gone, this_process
 from store.task_rows import COLUMNS, TaskFile, json_text, number_of, task_of
@@ -166,7 +167,7 @@ class TaskClaims:
                     percent,
                     _text(step),
                     _text(message),
-                    json_text(list(steps), "steps"),
+                    json_text(list(steps), say.STEPS()),
                     self._file.clock(),
                     *self._ours(task),
                 ),
@@ -175,7 +176,7 @@ class TaskClaims:
 
     def finish(self, task: Task, result: Json) -> bool:
         """Note that a task is done; False when it is no longer ours. Raises TaskError for a result that is not JSON."""
-        text = json_text(result, f"the result of {task.name}")
+        text = json_text(result, say.RESULT_OF(word=task.name))
         return self._end(
             "UPDATE jobs SET state='done', percent=100, result=?, error='', ended_at=?, progress_at=ended_at ",
             (text, self._file.clock()), task,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from core import store_phrases as say
 from core.errors import BadCursor, StoreError, TaskError, TaskStateError
 from core.tasks import (
     ALL_TASKS,
@@ -85,7 +86,7 @@ class TaskQueue:
             ).rowcount
         task = self.task(task_id)
         if task is not None and not changed:
-            raise TaskStateError(f"task {task_id} is {task.state}: only a failed or cancelled one can be run again")
+            raise TaskStateError(say.ONLY_ENDED(id=task_id, state=task.state))
         wake_all(self._path)
         return task
 
@@ -131,7 +132,7 @@ class TaskQueue:
         if cursor:
             before = number_of(cursor)
             if before is None:
-                raise BadCursor(f"{cursor[:40]!r} is not a cursor of this list")
+                raise BadCursor(say.NO_TASK_CURSOR(cursor=cursor[:40]))
             where.append("id < ?")
             values.append(before)
         rows = self._file.rows(
@@ -205,10 +206,10 @@ _SCHEDULE_KEY = 7
 def _row(request: TaskRequest, batch: str, now: float) -> tuple[object, ...]:
     for text in (request.name, request.user, request.queue, request.schedule_key, batch):
         if not text.isprintable():
-            raise TaskError(f"{text!r} cannot name anything: it has characters that cannot be printed")
+            raise TaskError(say.NO_NAME(text=text))
     return (
-        request.name, json_text(dict(request.arguments), f"arguments of {request.name}"), request.user,
-        json_text(dict(request.caller), "the caller"), request.queue, PRIORITIES[request.priority], batch,
+        request.name, json_text(dict(request.arguments), say.ARGUMENTS_OF(word=request.name)), request.user,
+        json_text(dict(request.caller), say.THE_CALLER()), request.queue, PRIORITIES[request.priority], batch,
         request.schedule_key or None, now, now if request.run_at is None else request.run_at, request.max_attempts,
     )  # fmt: skip
 
@@ -225,5 +226,5 @@ def _insert(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
 def _read(connection: sqlite3.Connection, number: int, now: float) -> Task:
     row = connection.execute(f"SELECT {COLUMNS} FROM jobs WHERE id=?", (number,)).fetchone()
     if row is None:
-        raise StoreError(f"task {number} is not there after it was written")
+        raise StoreError(say.TASK_VANISHED(id=number))
     return task_of(row, now)

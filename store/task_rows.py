@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core import store_phrases as say
 from core.errors import TaskError
 from core.tasks import Json, Priority, Progress, Task, TaskState, remaining_seconds
 from store.database import Versions, connect, immediate
@@ -84,12 +85,15 @@ def number_of(task_id: str) -> int | None:
 
 
 def json_text(value: Json, what: str) -> str:
-    """Return ``value`` as JSON; raises TaskError naming ``what`` it is when it has no such form."""
+    """Return ``value`` as JSON; raises TaskError naming ``what`` it is when it has no such form.
+
+    ``what`` is a phrase of the kind ``part``.
+    """
     try:
         # ASCII only: SQLite cannot keep half a surrogate pair, which JSON may hold.
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
-        raise TaskError(f"{what} cannot be written as JSON: {error}") from None
+        raise TaskError(say.NO_JSON(part=what, words=error)) from None
 
 
 class TaskFile:
@@ -114,7 +118,7 @@ class TaskFile:
             try:
                 return self._connection.execute(statement, values).fetchall()
             except (sqlite3.Error, OverflowError) as error:
-                raise trouble(self._path, f"{self._path} cannot be read", error) from None
+                raise trouble(self._path, say.CANNOT_READ, error) from None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -124,4 +128,4 @@ class TaskFile:
                 with immediate(self._connection):
                     yield self._connection
             except sqlite3.Error as error:
-                raise trouble(self._path, f"{self._path} cannot be written", error) from None
+                raise trouble(self._path, say.CANNOT_WRITE, error) from None

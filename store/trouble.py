@@ -10,7 +10,9 @@ import os
 import sqlite3
 from pathlib import Path
 
+from core import store_phrases as say
 from core.errors import StoreError, StoreUnavailable
+from core.phrases import Phrase
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -22,38 +24,42 @@ _ROOM_BYTES = 64 << 10
 """Less than this is a full disk: a -shm alone takes 32 KiB."""
 
 
-def trouble(path: Path, what: str, error: Exception) -> StoreError:
+_SOMEBODY = "another user"
+"""Whose a file is that has an owner without a name; ``OTHERS_FILE`` says so in Chinese."""
+
+
+def trouble(path: Path, what: Phrase, error: Exception) -> StoreError:
     """Given what could not be done with a database and why, return the error to raise: what is the matter, what to do.
 
-    StoreUnavailable where nothing is wrong with the file itself.
+    ``what`` has the fields ``path`` and ``reason``. StoreUnavailable where nothing is wrong with the file itself.
     """
     if is_damage(error):
-        return StoreError(f"{what}: it is damaged ({error}); move it aside to start with an empty one")
+        return StoreError(what(path=path, reason=say.DAMAGED(words=error)))
     passing = _passing(path, error)
     if passing:
-        return StoreUnavailable(f"{what}: {passing}")
+        return StoreUnavailable(what(path=path, reason=passing))
     if _code(error) == sqlite3.SQLITE_IOERR:
-        return StoreError(f"{what}: the disk reports an error ({error}); see the system's log")
-    return StoreError(f"{what}: {error}")
+        return StoreError(what(path=path, reason=say.DISK_ERROR(words=error)))
+    return StoreError(what(path=path, reason=error))
 
 
 def _passing(path: Path, error: Exception) -> str:
     """Return what is the matter around a healthy file, empty when it is something else."""
     code, number = _code(error), error.errno if isinstance(error, OSError) else 0
     if code in _LOCKED:
-        return f"another process has had it for too long ({error}); try again"
+        return say.LOCKED(words=error)
     if number in (errno.ENOSPC, errno.EDQUOT) or (code in _NO_ROOM and _is_full(path, code)):
-        return "the disk is full; free some space and try again"
+        return say.DISK_FULL()
     if not path.parent.is_dir():
-        return f"there is no directory {path.parent}"
+        return say.NO_DIRECTORY(path=path.parent)
     if number == errno.EROFS or (code == sqlite3.SQLITE_READONLY and _is_read_only(path)):
-        return "the file system is read-only; mount it for writing"
+        return say.READ_ONLY()
     owner = ""
     if number in (errno.EACCES, errno.EPERM):
         owner = _owner(path.parent)
     elif code in _NOT_ALLOWED:
         owner = _forbidden(path)
-    return f"no permission: it belongs to {owner}; run this as {owner}, or change its owner" if owner else ""
+    return say.NO_PERMISSION(user=owner, owner=owner) if owner else ""
 
 
 def _code(error: Exception) -> int:
@@ -97,4 +103,4 @@ def _owner(path: Path) -> str:
     try:
         return path.owner()
     except (OSError, KeyError, NotImplementedError):
-        return "another user"
+        return _SOMEBODY

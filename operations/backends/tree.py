@@ -70,8 +70,9 @@ class TreeReader:
     def raise_troubles(self) -> None:
         """Raise BackendError when something could not be read: what was not seen must not count as gone."""
         if self.troubles:
-            more = f" (and {len(self.troubles) - 1} more)" if len(self.troubles) > 1 else ""
-            raise BackendError(say.TARGET(target=self.target.name, reason=f"{self.troubles[0]}{more}"))
+            words, more = self.troubles[0], len(self.troubles) - 1
+            reason = say.SEVERAL(words=words, more=more) if more else words
+            raise BackendError(say.TARGET(target=self.target.name, reason=reason))
 
     def _flush(self) -> Iterator[list[ListedEntry]]:
         if self._batch:

@@ -15,11 +15,13 @@ import jwt
 import pytest
 
 from api.keys import FileKeys, KeysUnusable, SettingsKeys
-from api.tokens import AUDIENCE, ISSUER, NOT_VALID, Tokens
+from api.tokens import AUDIENCE, ISSUER, Tokens
 from core.access import Role
 from core.errors import AccessDenied
 from core.secret import Secret
 from store.issued_tokens import IssuedTokens
+
+NOT_VALID = "the token is not valid"
 
 
 class Office:
