@@ -16,7 +16,9 @@ from pathlib import Path
 import config
 from api import token_cli
 from api.keys import FileKeys
+from core.error_words import error_text
 from core.errors import CacheKeeperError, ConfigError
+from core.printable import printable
 from operations.auditing import Auditor, LazyAuditLog
 from operations.callers import command_caller
 from runtime.access import open_keys, open_tokens
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keys, log = open_keys(settings), LazyAuditLog(settings)
         desk = token_cli.TokenDesk(
             tokens, register, keys if isinstance(keys, FileKeys) else None, Auditor(log), command_caller(), sys.stdout,
-            sys.stderr,
+            sys.stderr, chinese=config.prefers_chinese(),
         )  # fmt: skip
         try:
             return desk.run(options, time.time())
@@ -42,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.close()
             register.close()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(error_text(error, chinese=config.prefers_chinese()), file=sys.stderr)
         return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
-        print(f"cannot do that 操作失败: {error}", file=sys.stderr)
+        chinese = config.prefers_chinese()
+        told = printable(error_text(error, chinese=chinese))
+        print(f"操作失败：{told}" if chinese else f"cannot do that: {told}", file=sys.stderr)
         return token_cli.EXIT_TROUBLE
     except KeyboardInterrupt:
         return 130

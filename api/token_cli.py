@@ -14,8 +14,10 @@ from unicodedata import east_asian_width
 
 from api.keys import SigningKey
 from api.tokens import LONGEST_SECONDS, Tokens
+from core import request_phrases as say
 from core.access import Caller, IssuedToken, Role
 from core.audit import Records
+from core.error_words import error_text
 from core.printable import printable
 from core.typed import word
 
@@ -109,6 +111,7 @@ class TokenDesk:
     caller: Caller
     out: TextIO
     err: TextIO
+    chinese: bool = False
 
     def run(self, options: argparse.Namespace, now: float) -> int:
         """Carry out what was typed; ``now`` is UTC seconds."""
@@ -127,9 +130,11 @@ class TokenDesk:
             self._json({"token": token, **_as_dict(issued, now)})
             return EXIT_OK
         self.out.write(f"{token}\n")
+        until = _local(issued.expires_at)
         self.err.write(
-            f"token {issued.id} of {issued.user}, {issued.role}, until {_local(issued.expires_at)}; "
-            "it is not shown again 令牌仅显示一次\n"
+            f"{issued.user} 的令牌 {issued.id}，角色 {issued.role}，有效期至 {until}；仅显示这一次\n"
+            if self.chinese
+            else f"token {issued.id} of {issued.user}, {issued.role}, until {until}; it is not shown again\n"
         )
         return EXIT_OK
 
@@ -141,36 +146,36 @@ class TokenDesk:
             self._json([_as_dict(each, now) for each in shown])
             return EXIT_OK
         if shown:
-            self.out.write(_aligned(_HEADER) + "\n")
+            self.out.write(_aligned(_HEADERS[self.chinese]) + "\n")
         for each in shown:
             row = (each.id, each.role, each.state(now), _local(each.issued_at), _local(each.expires_at), each.user)
             self.out.write(printable(_aligned(row)) + "\n")
         if not shown:
-            self.out.write("No tokens. 没有令牌。\n")
+            self.out.write("没有令牌。\n" if self.chinese else "No tokens.\n")
         return EXIT_OK
 
     def revoke(self, options: argparse.Namespace, now: float) -> int:
         """Refuse a token from now on. Also where the audit log cannot be written: it takes a power away."""
         with self.records.operation(self.caller, "token.revoke", options.id, {}) as operation:
             revoked = self.register.revoke(options.id, now)
-            operation.failed = "" if revoked else "there is no such token"
+            operation.failed = "" if revoked else say.NO_SUCH_TOKEN()
         if revoked is None:
-            which = printable(options.id[:80])
-            self.err.write(f"there is no token {which!r}; python -m api token list --all shows them 没有此令牌\n")
+            self._refuse(say.NO_TOKEN_SHOWN(token=printable(options.id[:80])))
             return EXIT_TROUBLE
         if options.json:
             self._json(_as_dict(revoked, now))
         else:
-            self.out.write(f"token {revoked.id} of {revoked.user} is refused from now on 已撤销\n")
+            self.out.write(
+                f"{revoked.user} 的令牌 {revoked.id} 已撤销\n"
+                if self.chinese
+                else f"token {revoked.id} of {revoked.user} is refused from now on\n"
+            )
         return EXIT_OK
 
     def rotate(self, options: argparse.Namespace, _: float) -> int:
         """Sign with a new key; the former one still verifies."""
         if self.keys is None:
-            self.err.write(
-                "API_SECRET signs: write API_SECRET=NEW,FORMER and restart the daemon; the former still verifies then "
-                "当前由 API_SECRET 签名：请改为 API_SECRET=新密钥,旧密钥 并重启守护进程\n"
-            )
+            self._refuse(say.SECRET_SIGNS())
             return EXIT_TROUBLE
         with self.records.operation(self.caller, "token.rotate", "", {}, destructive=True) as operation:
             live = self.keys.rotate()
@@ -178,16 +183,24 @@ class TokenDesk:
         if options.json:
             self._json({"signs": live[0].kid, "verifies": [each.kid for each in live]})
         else:
-            former = f"{live[1].kid} still verifies" if len(live) > 1 else "there was none before"
-            self.out.write(f"key {live[0].kid} signs from now on; {former} 已更换签名密钥\n")
+            self.out.write(self._rotated([each.kid for each in live]) + "\n")
         return EXIT_OK
+
+    def _rotated(self, live: Sequence[str]) -> str:
+        new, *former = live
+        if self.chinese:
+            return f"已更换签名密钥：{new}；" + (f"{former[0]} 仍可用于验证" if former else "此前没有密钥")
+        return f"key {new} signs from now on; " + (f"{former[0]} still verifies" if former else "there was none before")
+
+    def _refuse(self, words: str) -> None:
+        self.err.write(error_text(words, chinese=self.chinese) + "\n")
 
     def _json(self, document: object) -> None:
         json.dump(document, self.out, ensure_ascii=False, indent=2)
         self.out.write("\n")
 
 
-_HEADER = ("ID 编号", "ROLE 角色", "STATE 状态", "ISSUED 签发", "EXPIRES 到期", "USER 用户")
+_HEADERS = ("ID", "ROLE", "STATE", "ISSUED", "EXPIRES", "USER"), ("编号", "角色", "状态", "签发", "到期", "用户")
 _WIDTHS = (16, 9, 10, 19, 19, 0)
 
 

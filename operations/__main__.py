@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import config
+from core.error_words import error_text
 from core.errors import BadRequest, CacheKeeperError, ConfigError
+from core.operation_phrases import WORKER_IS_LOCAL
 from core.printable import printable
 from operations.parser import parser
 
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
         settings = config.load(ROOT)
         if options.command == "worker":
             if options.url is not None:
-                raise BadRequest("url", "a worker runs on the machine that it works for: leave out --url 请去掉 --url")
+                raise BadRequest("url", WORKER_IS_LOCAL())
             return _worker(options, settings)
         if options.command == "audit":
             from operations import audit_cli
@@ -37,10 +39,12 @@ def main(arguments: list[str]) -> int:
             return audit_cli.run(options, settings)
         return _command(options, settings)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(error_text(error, chinese=config.prefers_chinese()), file=sys.stderr)
         return config.EXIT_CONFIG
     except (CacheKeeperError, OSError) as error:
-        print(f"cannot do that 操作失败: {printable(str(error))}", file=sys.stderr)
+        chinese = config.prefers_chinese()
+        told = printable(error_text(error, chinese=chinese))
+        print(f"操作失败：{told}" if chinese else f"cannot do that: {told}", file=sys.stderr)
         if not isinstance(error, CacheKeeperError):
             return EXIT_TROUBLE
         from operations.cli import exit_code_of

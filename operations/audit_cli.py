@@ -12,18 +12,32 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from config import Settings, prefers_chinese
+from core import operation_phrases as say
 from core.audit import AuditLog, AuditOutcome, AuditQuery, AuditRecord, Head, Stage, is_dry_run
 from core.audit_chain import CSV_FIELDS, Verdict, as_dict, csv_line, csv_row, heads_in, json_line, parse_head, verify
+from core.error_words import error_text
 from core.errors import BadRequest, CacheKeeperError, StoreError
 from core.printable import printable
-from core.reason_phrases import in_chinese
+from core.reason_phrases import also
 from core.reason_words import reason_text
+from core.store_phrases import CANNOT_WRITE
 from core.typed import whole, word
 from operations.auditing import Auditor, open_audit_log
 from operations.callers import command_caller
 from operations.remote import RemoteOperations
 
 EXIT_OK, EXIT_TROUBLE = 0, 1
+
+KINDS = {
+    "changed": "被修改",
+    "replaced": "被替换",
+    "removed": "被删除",
+    "misplaced": "顺序错误",
+    "leftover": "残留",
+    "cut": "被截断",
+    "rewritten": "被改写",
+}
+"""What a finding is called in Chinese."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,9 +78,7 @@ def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = No
     out = sys.stdout if out is None else out
     if options.audit_command == "verify":
         if options.url is not None:
-            raise BadRequest(
-                "url", "verify reads the log itself: run it on the daemon's machine 请在守护进程所在机器上运行"
-            )
+            raise BadRequest("url", say.VERIFY_IS_LOCAL())
         with closing(open_audit_log(settings)) as log:
             return _verify(log, options, settings, out)
     query = AuditQuery(
@@ -94,9 +106,8 @@ def _write(path: Path, pieces: Iterable[str]) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
             file.writelines(pieces)
     except OSError as error:
-        raise CacheKeeperError(
-            f"{path} cannot be written: {error.strerror or error}; choose another --output / 无法写入该文件"
-        ) from None
+        words = CANNOT_WRITE(path=path, reason=error.strerror or error)
+        raise CacheKeeperError(also(words, say.OTHER_OUTPUT())) from None
 
 
 class _Source(Protocol):
@@ -138,9 +149,10 @@ def _list(page: Mapping[str, Any], options: argparse.Namespace, out: TextIO) -> 
     for each in page["records"]:
         out.write(f"{_line(each)}\n")
     if not page["records"]:
-        out.write("No records. 没有记录。\n")
+        out.write("没有记录。\n" if prefers_chinese() else "No records.\n")
     if page["next_cursor"]:
-        out.write(f"More: --cursor {page['next_cursor']} 更多记录\n")
+        more = "更多记录" if prefers_chinese() else "More"
+        out.write(f"{more}: --cursor {page['next_cursor']}\n")
     return EXIT_OK
 
 
@@ -158,7 +170,8 @@ def _line(record: Mapping[str, Any]) -> str:
     if record["duration_seconds"] is not None:
         parts.append(f"{record['duration_seconds']:.2f} s")
     parts += [f"{name}={value}" for name, value in record["effect"].items()]
-    error = reason_text(in_chinese(record["error"]), chinese=True) if prefers_chinese() else record["error"]
+    chinese = prefers_chinese()
+    error = reason_text(error_text(record["error"], chinese=chinese), chinese=chinese)
     # Names and errors come from outside, and a terminal obeys what is written to it.
     return printable("  ".join(part for part in [*parts, error] if part))
 
@@ -178,13 +191,23 @@ def _verify(log: AuditLog, options: argparse.Namespace, settings: Settings, out:
         json.dump(document, out, ensure_ascii=False, indent=2)
         out.write("\n")
         return EXIT_OK if verdict.ok else EXIT_TROUBLE
-    for finding in verdict.findings:
-        out.write(f"{finding.kind}: {finding.words}\n")
-    told = "the chain is whole 链完整" if verdict.ok else "THE CHAIN IS BROKEN 链已被破坏"
-    out.write(f"{verdict.records} records, {compared} known heads compared: {told}\n")
-    if head is not None:
-        out.write(f"head {head}\n")
+    tell_verdict(verdict, compared, head, out, chinese=prefers_chinese())
     return EXIT_OK if verdict.ok else EXIT_TROUBLE
+
+
+def tell_verdict(verdict: Verdict, compared: int, head: str | None, out: TextIO, *, chinese: bool) -> None:
+    """Print what a verification has found; ``head`` is the last record's SEQ:HASH."""
+    for finding in verdict.findings:
+        words = error_text(finding.words, chinese=chinese)
+        out.write(f"{KINDS[finding.kind]}：{words}\n" if chinese else f"{finding.kind}: {words}\n")
+    if chinese:
+        told = "链完整" if verdict.ok else "链已被破坏"
+        out.write(f"共 {verdict.records} 条记录，比对了 {compared} 个已知链头：{told}\n")
+    else:
+        told = "the chain is whole" if verdict.ok else "THE CHAIN IS BROKEN"
+        out.write(f"{verdict.records} records, {compared} known heads compared: {told}\n")
+    if head is not None:
+        out.write(f"链头 {head}\n" if chinese else f"head {head}\n")
 
 
 def _judged(log: AuditLog, published: list[Head]) -> tuple[Head | None, Verdict, int]:
@@ -203,7 +226,7 @@ def _logged_heads(settings: Settings) -> list[Head]:
         try:
             found += heads_in(path.read_text(encoding="utf-8", errors="replace"))
         except OSError as error:
-            raise StoreError(f"{path} cannot be read, and it has heads to compare with: {error.strerror}") from None
+            raise StoreError(say.HEADS_UNREAD(path=path, words=error.strerror)) from None
     return found
 
 

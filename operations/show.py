@@ -8,6 +8,7 @@ from typing import Any, Protocol, TextIO
 
 from cleaner.show import measured_text, size_text
 from core.effects import Shortfall, shortfall
+from core.error_words import error_text
 from core.printable import printable
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
@@ -28,8 +29,12 @@ class Say:
         return reason_text(name, chinese=self._chinese)
 
     def told(self, reason: str) -> str:
-        """Return what the checker says of a set or a warm-up, or why a task failed, in the language of the line."""
-        return self.reason(in_chinese(reason)) if self._chinese else reason
+        """Return what the checker says of a set or a warm-up, in the language of the line."""
+        return in_chinese(reason) if self._chinese else reason
+
+    def error(self, error: str) -> str:
+        """Return why a task failed, or an operation was refused, in the language of the line."""
+        return self.reason(error_text(error, chinese=self._chinese))
 
     def state(self, state: str) -> str:
         """Return a warm-up set's state by its stable name, or its Chinese word."""
@@ -58,7 +63,7 @@ def stats_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         (say("target", "目标"), say("type", "类型"), say("entries", "条目"), say("files", "文件"), say("size", "大小"),
          say("indexed", "索引时间"), say("problem", "问题")),
         [(row["target"], row["type"], f"{row['entries']:,}", f"{row['files']:,}", size_text(row["size"]),
-          _when(row["indexed_at"], say), say.reason(row["error"])) for row in found["backends"]],
+          _when(row["indexed_at"], say), say.error(row["error"])) for row in found["backends"]],
         out, right=(2, 3, 4),
     )  # fmt: skip
     if any(row["indexed_at"] is None for row in found["backends"]):
@@ -84,7 +89,7 @@ def backend_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print each backend with its availability."""
     _table(
         (say("target", "目标"), say("type", "类型"), say("available", "可用"), say("problem", "问题")),
-        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), say.reason(row["error"]))
+        [(row["name"], row["type"], say("yes", "是") if row["available"] else say("no", "否"), say.error(row["error"]))
          for row in found["backends"]],
         out,
     )  # fmt: skip
@@ -96,7 +101,7 @@ def tasks_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         ("id", say("task", "任务"), say("state", "状态"), say("progress", "进度"), say("user", "用户"),
          say("created", "创建时间"), say("attempts", "次数"), say("problem", "问题")),
         [(row["id"], row["name"], _outcome_text(row, say), _percent(row["progress"]["percent"]), row["user"],
-          _when(row["created_at"], say), f"{row['attempts']}/{row['max_attempts']}", say.told(row["error"]))
+          _when(row["created_at"], say), f"{row['attempts']}/{row['max_attempts']}", say.error(row["error"]))
          for row in found["items"]],
         out,
     )  # fmt: skip
@@ -126,7 +131,7 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
     """Print one task as it stands, and what it did to each target."""
     out.write(f"{say('task', '任务')} {found['id']}: {found['name']}, {_outcome_text(found, say)}\n")
     if found["error"]:
-        out.write(f"  {say('error', '错误')}: {printable(say.told(found['error']))}\n")
+        out.write(f"  {say('error', '错误')}: {printable(say.error(found['error']))}\n")
     result = found["result"]
     if not isinstance(result, dict):
         return
@@ -141,7 +146,7 @@ def task_lines(found: Mapping[str, Any], say: Say, out: TextIO) -> None:
         counts = ", ".join(f"{report[name]:,} {say(*words)}" for name, words in _WALKED.items())
         out.write(f"  {target}: {counts}; {report['duration_seconds']:.2f} {say('s', '秒')}\n")
     for target, why in result.get("errors", {}).items():
-        out.write(f"  {target}: {printable(say.reason(why))}\n")
+        out.write(f"  {target}: {printable(say.error(why))}\n")
 
 
 def _effect_lines(effect: Mapping[str, Any], say: Say, out: TextIO) -> None:

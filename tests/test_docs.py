@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import re
 import shlex
 import time
@@ -20,6 +21,7 @@ from checker.show import Words, event_line, state_lines
 from cleaner import __main__ as cleaner_main
 from cleaner import scheduler as cleaner_scheduler
 from core import settings
+from core.audit_chain import Verdict
 from core.error_words import error_text
 from core.fleet_file import FleetReader
 from core.model import Event, State
@@ -28,6 +30,7 @@ from core.workflow import Graph
 from examples import clean_cache_example
 from modelcache import parser as modelcache_parser
 from operations import parser as operations_parser
+from operations.audit_cli import tell_verdict
 from supervisor import commands
 from supervisor.status import Status
 from tests.workspace import SOURCE
@@ -203,11 +206,13 @@ def test_both_languages_have_the_same_sections_blocks_and_commands() -> None:
     # What a command tells is in the language of its reader.
     assert [told for _, told in pairs] == [in_language(english, chinese=True) for english, _ in pairs]
     assert [english for english, _ in pairs] == [in_language(english, chinese=False) for english, _ in pairs]
-    assert len(pairs) == 3
+    assert len(pairs) == 4
 
 
 def in_language(told: str, *, chinese: bool) -> str:
     """Given what a command tells in English, return what it tells on a terminal of that language."""
+    if "known heads compared" in told:
+        return verified(told, chinese=chinese)
     if "must be" in told:
         return error_text(told, chinese=chinese)
     return shown(told, chinese=chinese) if "Daemon is running" in told else retold(told, chinese=chinese)
@@ -223,6 +228,15 @@ def shown(text: str, *, chinese: bool) -> str:
         uptime_seconds=0, restarts=int(value["Restarts"]), page=value["Page"],
     )  # fmt: skip
     return f"{before}{status.as_text(chinese=chinese)}\n"
+
+
+def verified(told: str, *, chinese: bool) -> str:
+    """Given what ``python -m operations audit verify`` tells in English, return what it tells of the same log."""
+    found = re.fullmatch(r"(\d+) records, (\d+) known heads compared: the chain is whole\nhead (\S+)\n", told)
+    assert found, told
+    out = io.StringIO()
+    tell_verdict(Verdict(int(found[1]), None), int(found[2]), found[3], out, chinese=chinese)
+    return out.getvalue()
 
 
 def retold(story: str, *, chinese: bool) -> str:

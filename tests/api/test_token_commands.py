@@ -76,10 +76,13 @@ def test_a_revoked_token_is_refused_by_the_running_daemon_at_once(running: Works
 def test_the_list_has_a_line_that_says_what_its_columns_are(running: Workspace) -> None:
     made = created(running)
     header, *rows = token(running, "list").stdout.splitlines()
-    assert header.split()[::2] == ["ID", "ROLE", "STATE", "ISSUED", "EXPIRES", "USER"]
+    assert header.split() == ["ID", "ROLE", "STATE", "ISSUED", "EXPIRES", "USER"]
     assert made["id"] in "".join(rows)
+    assert header.index("USER") == rows[0].index("alice")
+    header, *rows = running.run("-m", "api", "token", "list", LANG="zh_CN.UTF-8").stdout.splitlines()
+    assert header.split() == ["编号", "角色", "状态", "签发", "到期", "用户"]
     # A Chinese character is two columns wide.
-    assert header.index("USER") + 2 * 5 == rows[0].index("alice")
+    assert header.index("用户") + 2 * 5 == rows[0].index("alice")
 
 
 def test_a_rotation_ends_the_tokens_of_the_key_before_the_former_in_the_running_daemon(running: Workspace) -> None:
@@ -138,11 +141,31 @@ def test_a_token_that_nobody_was_given_cannot_be_revoked_and_the_command_says_so
     assert "there is no token 'nobody'" in token(running, "revoke", "nobody", code=1).stderr
 
 
+def test_a_chinese_terminal_is_answered_in_chinese(running: Workspace) -> None:
+    def chinese(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return running.run("-m", "api", "token", *arguments, LANG="zh_CN.UTF-8")
+
+    refused = chinese("revoke", "nobody")
+    assert (refused.returncode, refused.stderr) == (1, "没有令牌 'nobody'；可用 python -m api token list --all 查看\n")
+    made = chinese("create", "--user", "bo", "--role", "viewer")
+    assert "仅显示这一次" in made.stderr
+    assert "not shown" not in made.stderr
+    issued = json.loads(chinese("create", "--user", "bo", "--role", "viewer", "--json").stdout)
+    assert chinese("revoke", issued["id"]).stdout == f"bo 的令牌 {issued['id']} 已撤销\n"
+    unusable = running.run("-m", "api", "token", "list", LANG="zh_CN.UTF-8", CACHE_DIR="/dev/null/x")
+    assert (unusable.returncode, unusable.stdout) == (1, "")
+    assert unusable.stderr.startswith("操作失败：")
+
+
 def test_no_token_is_given_out_that_cannot_be_put_on_record(workspace: Workspace) -> None:
     (workspace.root / "audit.sqlite3").mkdir()
     result = token(workspace, "create", "--user", "eve", "--role", "admin", code=1)
     assert result.stdout == ""
-    assert "nothing was done" in result.stderr
+    assert result.stderr.startswith("cannot do that: nothing was done: token.create of eve cannot be put on record: ")
+    chinese = workspace.run("-m", "api", "token", "create", "--user", "eve", "--role", "admin", LANG="zh_CN.UTF-8")
+    assert chinese.stderr.startswith(
+        f"操作失败：未执行任何操作：eve 的 token.create 无法写入审计日志：{workspace.root}/"
+    )
     assert json.loads(token(workspace, "list", "--all", "--json").stdout) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import time
 from io import StringIO
 from pathlib import Path
@@ -15,10 +16,11 @@ import pytest
 import config
 from core.audit import AuditLog, AuditOutcome, Stage
 from core.audit_chain import CSV_FIELDS, head_line
-from operations.audit_cli import add_parser, run
+from operations.audit_cli import KINDS, add_parser, run
 from operations.auditing import LazyAuditLog
 from store.audit_log import SqliteAuditLog
 from tests.operations.audit_logs import SqlitePlace, record
+from tests.workspace import SOURCE
 
 
 class Desk:
@@ -59,7 +61,7 @@ def test_the_list_shows_who_did_what_and_what_was_never_finished(desk: Desk) -> 
     second = desk.json("list", "--limit", "1", "--cursor", first["next_cursor"])
     assert (second["records"][0]["actor"], second["next_cursor"]) == ("alice", "")
     assert [each["seq"] for each in desk.json("list", "--actor", "eve", "--stage", "intent")["records"]] == [2]
-    assert "没有记录" in desk.run("list", "--action", "nothing")
+    assert desk.run("list", "--action", "nothing") == "No records.\n"
 
 
 def test_a_dry_run_is_marked_also_in_a_record_whose_action_does_not_tell(desk: Desk) -> None:
@@ -111,6 +113,33 @@ def test_a_cut_tail_is_found_by_the_heads_in_the_daemons_log_and_in_the_rotated_
     (desk.settings.cache_dir / "daemon.log.2").unlink()
     assert desk.json("verify")["ok"], "without any head nobody can know"
     assert "cut: records 4 to 5" in desk.run("verify", "--head", f"{head.seq}:{head.hash}", code=1)
+
+
+def test_what_is_wrong_with_the_chain_is_told_in_chinese_on_a_chinese_terminal(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        desk.log.append(record(number))
+    whole = desk.run("verify")
+    assert whole.startswith("6 records, 1 known heads compared: the chain is whole\nhead 6:")
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert desk.run("verify").startswith("共 6 条记录，比对了 1 个已知链头：链完整\n链头 6:")
+    desk.place.change(2, actor="mallory")
+    desk.place.remove(4, 4)
+    desk.place.remove(6, 6)
+    assert desk.run("verify", code=1).splitlines()[:-1] == [
+        "被修改：记录 2 被修改：与其哈希不符",
+        "被删除：记录 4 被删除",
+        "被截断：末尾缺少记录 6 至 6：已被截断",
+        "共 4 条记录，比对了 1 个已知链头：链已被破坏",
+    ]
+    assert desk.json("verify", code=1)["findings"][0]["words"] == "record 2 was changed: it does not have its hash"
+    assert "没有记录" in desk.run("list", "--action", "nothing")
+
+
+def test_every_kind_of_finding_has_a_word_in_chinese() -> None:
+    code = (SOURCE / "core" / "audit_chain.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'Finding\("(\w+)"', code)) == set(KINDS)
 
 
 def test_a_head_from_before_a_pruning_is_no_accusation(desk: Desk) -> None:

@@ -364,6 +364,35 @@ def test_people_are_answered_in_their_own_language(project: Workspace) -> None:
     assert "images" in english
 
 
+def test_what_is_wrong_is_told_in_the_language_of_the_terminal_here_and_far_away(project: Workspace) -> None:
+    wrong = ["clear", "--target", "nosuch", "--confirm", "x"]
+    english, chinese = "there is no target 'nosuch'; there are: images", "没有目标 'nosuch'；现有：images"
+    environment = {"API_TOKEN": token(project, "admin")}
+    for where in ([], ["--url", project.page]):
+        ran = project.run("-m", "operations", *where, *wrong, **environment)
+        assert (ran.returncode, ran.stderr.startswith(f"cannot do that: {english}")) == (2, True), ran.stderr
+        ran = project.run("-m", "operations", *where, *wrong, **environment, LANG="zh_CN.UTF-8")
+        assert (ran.returncode, ran.stderr.startswith(f"操作失败：{chinese}")) == (2, True), ran.stderr
+    ran = project.run("-m", "operations", "--url", project.page, "stats", LANG="zh_CN.UTF-8")
+    assert ran.stderr == (
+        "操作失败：需要令牌：Authorization: Bearer …；可用 python -m api token create 签发"
+        f"（请将 API_TOKEN 设为 {project.page} 的令牌）\n"
+    )
+    days = ["--url", project.page, "cleanup", "--days", "0"]
+    ran = project.run("-m", "operations", *days, **environment, LANG="zh_CN.UTF-8")
+    assert ran.stderr == "操作失败：cleanup.arguments.days：必须大于或等于 1\n"
+
+
+def test_a_failed_task_keeps_the_english_for_programs_and_is_told_in_chinese(project: Workspace) -> None:
+    queued = ask_json(project, "warmup", "--set", "nosuch", code=1)
+    assert queued["error"] == "none of the servers has a warm-up set 'nosuch'"
+    shown = project.run("-m", "operations", "task", queued["id"], LANG="zh_CN.UTF-8").stdout
+    assert "没有服务器有预热集 'nosuch'" in shown
+    assert ask_json(project, "task", queued["id"], code=1, LANG="zh_CN.UTF-8")["error"] == queued["error"]
+    listed = project.run("-m", "operations", "audit", "list", "--action", "fleet.warmup", LANG="zh_CN.UTF-8").stdout
+    assert "没有服务器有预热集 'nosuch'" in listed
+
+
 def test_settings_that_cannot_be_used_and_a_broken_queue_are_named(alone: Workspace) -> None:
     ran = alone.run("-m", "operations", "workers", PORT="none")
     assert ran.returncode == 78
@@ -373,3 +402,5 @@ def test_settings_that_cannot_be_used_and_a_broken_queue_are_named(alone: Worksp
     ran = alone.run("-m", "operations", "tasks")
     assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
     assert "tasks.sqlite3" in ran.stderr
+    ran = alone.run("-m", "operations", "tasks", LANG="zh_CN.UTF-8")
+    assert f"{alone.root}/state/tasks.sqlite3 无法打开：已损坏（file is not a database）；请将其移走" in ran.stderr
