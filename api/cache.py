@@ -20,7 +20,7 @@ from api.cache_models import (
     TargetData,
     TaskData,
 )
-from api.envelope import Envelope, Words, moment, reply
+from api.envelope import Envelope, Words, moment, prefers_chinese, reply
 from api.errors import ERRORS
 from api.gate import Gate, GatedRoute
 from api.ports import Operations
@@ -28,7 +28,10 @@ from api.waiting import WaitSeconds, accept, settled
 from api.wishes import RefreshWish, WarmupWish
 from core.access import Caller, Role
 from core.effects import shortfall
+from core.error_words import error_text
 from core.listing import LAST_PAGE, MAX_PAGE_SIZE, EntryQuery, EntryType, Sort
+from core.reason_phrases import also
+from core.request_phrases import SOMEBODY_CANCELLED, THE_TASK_IS
 from core.tasks import Task, TaskState
 
 SYSTEM = "comfyui-cache-keeper"
@@ -206,9 +209,11 @@ def _cleaning(
     data = CleaningData.of(task, dry_run=dry_run)
     response.headers["Location"] = data.address
     if task.state is TaskState.FAILED:
-        raise HTTPException(500, f"{task.error}; the task is {data.address}")
+        # The task's own words may be of any book, so each of the two sentences is read by itself.
+        error = error_text(task.error, chinese=prefers_chinese(request))
+        raise HTTPException(500, also(error, THE_TASK_IS(place=data.address)))
     if task.state is TaskState.CANCELLED:
-        raise HTTPException(409, f"somebody cancelled it; the task is {data.address}")
+        raise HTTPException(409, also(SOMEBODY_CANCELLED(), THE_TASK_IS(place=data.address)))
     if not task.state.is_over:
         response.status_code = 202
         return reply(request, data, Words("任务已接受，正在执行", "accepted; its address tells how far it is"))

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from api.gate import Gate, GatedRoute
 from core.access import Role
+from core.request_phrases import NO_FILE
 
 TITLE = "ComfyUI cache keeper"
 DESCRIPTION = """\
@@ -20,7 +21,8 @@ DESCRIPTION = """\
 
 Make a token with `python -m api token create --user me --role operator --ttl 8h` and send it as
 `Authorization: Bearer …`. Answers are `{success, data, message, timestamp}`; errors have the same keys beside `detail`,
-`fields` and `request_id`. Messages are in Chinese unless `Accept-Language` prefers English.
+`fields` and `request_id`. Messages are in Chinese unless `Accept-Language` prefers English;
+`detail` and `fields` are in English unless it prefers Chinese.
 """
 TAGS = [
     {"name": "cache", "description": "缓存：统计、详情、清理、清空、预热、刷新 · What is cached, and acts on it"},
@@ -61,7 +63,7 @@ def docs_routes(app: FastAPI, gate: Gate) -> APIRouter:
     @router.get("/docs/{name}")
     def asset(name: str) -> FileResponse:
         if name not in _ASSETS:
-            raise HTTPException(404, "there is no such file")
+            raise HTTPException(404, NO_FILE())
         return FileResponse(str(files("fastapi_swagger") / "resources" / name), media_type=_ASSETS[name])
 
     return router

@@ -1,6 +1,7 @@
 """The one shape of every JSON answer about caches, tasks and the audit log: ``{success, data, message, timestamp}``.
 
-Messages are the guide's, in Chinese, unless the caller's ``Accept-Language`` would rather have English.
+Messages are the guide's, in Chinese, unless the caller's ``Accept-Language`` would rather have English. What an error
+says beyond its kind is in English, as the log has it, unless the caller would rather have Chinese.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class Words(NamedTuple):
         # Chinese at the least weight: it is what the guide quotes, and what a client that names no language gets.
         accepted = f"{request.headers.get('accept-language', '')},zh;q=0.001"
         return self.chinese if language_of("", accepted) == "zh" else self.english
+
+
+def prefers_chinese(request: Request) -> bool:
+    """Whether an error's particulars are told in Chinese: to whoever names that language before English."""
+    return language_of("", request.headers.get("accept-language", "")) == "zh"
 
 
 class Envelope(BaseModel, Generic[T]):

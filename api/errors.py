@@ -16,7 +16,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.envelope import ErrorBody, FieldProblem, Words, request_id_of
+from api.envelope import ErrorBody, FieldProblem, Words, prefers_chinese, request_id_of
+from core import request_phrases as say
+from core.error_words import error_text
 from core.errors import (
     AccessDenied,
     BadCursor,
@@ -31,9 +33,14 @@ from core.errors import (
     TaskError,
     TaskStateError,
 )
+from core.operation_phrases import PARAMETER
 from core.printable import printable
+from core.reason_phrases import also
 
 log = logging.getLogger("api")
+
+# Starlette's own words, which help nobody.
+_NOT_FOUND, _NOT_ALLOWED = "Not Found", "Method Not Allowed"
 
 RETRY_SECONDS = 5
 """How long a client should wait after a 503: a lock is gone by then, a full disk is looked at by somebody."""
@@ -78,12 +85,13 @@ def error_answer(
     fields: Sequence[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Given a status and what to say to a person, return the answer."""
+    """Given a status and what to say to a person, in English, return the answer in the caller's language."""
+    chinese = prefers_chinese(request)
     words = _BROKEN_AT.get(request.url.path, _BROKEN) if status == 500 else _KINDS.get(status, _BROKEN)
     body = ErrorBody(
         message=words.to(request),
-        detail=printable(detail),
-        fields=list(fields),
+        detail=printable(error_text(detail, chinese=chinese)),
+        fields=[each.model_copy(update={"problem": error_text(each.problem, chinese=chinese)}) for each in fields],
         request_id=request_id_of(request),
         timestamp=datetime.now(UTC),
     )
@@ -100,11 +108,10 @@ def install_errors(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
-    if detail == "Not Found":
-        # Starlette's own words, which help nobody.
-        detail = f"there is nothing at {request.url.path[:200]}; /docs lists what there is"
-    elif detail == "Method Not Allowed":
-        detail = f"{request.method[:20]} is not possible here; the Allow header says what is"
+    if detail == _NOT_FOUND:
+        detail = say.NOTHING_THERE(path=request.url.path[:200])
+    elif detail == _NOT_ALLOWED:
+        detail = say.NOT_BY_METHOD(operation=request.method[:20])
         return error_answer(request, 405, detail, headers={"Allow": ", ".join(_methods(request))})
     return error_answer(request, error.status_code, detail, headers=error.headers)
 
@@ -122,7 +129,10 @@ def _methods(request: Request) -> list[str]:
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     fields = [_field(each) for each in error.errors()]
     return error_answer(
-        request, 422, "; ".join(f"{each.field}: {each.problem}" for each in fields)[:2000], fields=fields
+        request,
+        422,
+        also(*(PARAMETER(parameter=each.field, reason=each.problem) for each in fields))[:2000],
+        fields=fields,
     )
 
 
@@ -173,4 +183,4 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     identity = request_id_of(request)
     # Starlette raises it again after the answer, and uvicorn writes the stack below this line.
     log.error("failed request=%s path=%s: %s", identity, request.url.path, type(error).__name__)
-    return error_answer(request, 500, f"something broke; daemon.log tells what, under request={identity}")
+    return error_answer(request, 500, say.BROKE(id=identity))

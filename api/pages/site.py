@@ -27,6 +27,7 @@ from api.texts import TEXTS, language_of
 from core.access import Caller, Role
 from core.audit import Records
 from core.effects import shortfall
+from core.error_words import error_text
 from core.reason_phrases import in_chinese
 from core.reason_words import reason_text
 
@@ -117,7 +118,7 @@ class Site:
 
         async def find(request: Request) -> Visit:
             parts = request.headers.get(PARTS_HEADER)
-            language = language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
+            language = _language(request)
             caller = None
             if parts is not None or (open_here and request.state.origin.is_local):
                 caller = await self._gate.admit(request, Role.VIEWER, open_here=open_here)
@@ -140,26 +141,36 @@ class Site:
 
         ``values`` is asked only where there is somebody to show them to.
         """
-        text = Texts(TEXTS[visit.language])
-        common = {
+        content = ""
+        if visit.caller is not None:
+            self._records.read(visit.caller, action, target)
+            content = self._templates.get_template(template).render({**self._common(visit), **values()})
+        return self._page(visit, title, content, status)
+
+    def _common(self, visit: Visit) -> dict[str, Any]:
+        text, chinese = Texts(TEXTS[visit.language]), visit.language == "zh"
+        return {
             "text": text,
             "language": visit.language,
             "visit": visit,
             "may": visit.may,
             "link": visit.link,
             "part": visit.part,
-            "told": in_chinese if visit.language == "zh" else str,
+            "told": in_chinese if chinese else str,
             "shortfall": shortfall,
-            "why": lambda reason: reason_text(reason, chinese=visit.language == "zh"),
+            "why": lambda reason: reason_text(reason, chinese=chinese),
+            "fault": lambda error: reason_text(error_text(error, chinese=chinese), chinese=chinese),
             "duration": lambda seconds: words.duration(seconds, text.units),
         }
-        content = ""
-        if visit.caller is not None:
-            self._records.read(visit.caller, action, target)
-            content = self._templates.get_template(template).render({**common, **values()})
+
+    def _page(self, visit: Visit, title: str, content: str, status: int) -> HTMLResponse:
         if not visit.fragment:
             content = self._templates.get_template("layout.html").render(
-                {**common, "title": title, "content": Markup(content), "navigation": NAVIGATION}
+                {**self._common(visit), "title": title, "content": Markup(content), "navigation": NAVIGATION}
             )
         # Neither a proxy nor the browser's own store may keep what was shown to the bearer of a token.
         return HTMLResponse(content, status, {"Cache-Control": "no-store", "Vary": "Accept-Language"})
+
+
+def _language(request: Request) -> str:
+    return language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))

@@ -1,4 +1,5 @@
-// Every request that the pages make: with the token, if there is one; never with a cookie.
+// Every request that the pages make: with the token, if there is one; never with a cookie. What is said to it, such as
+// why it is refused, is in the page's language, whatever the browser would rather have.
 import { setClock } from "./times.js";
 
 const KEY = "cache-keeper-token";
@@ -20,7 +21,7 @@ export class Refused extends Error {
 
 /** Send a request; throws Refused for an answer that is no success, TypeError when nobody answers. */
 export async function send(address, { method = "GET", headers = {}, body, bearer = token.get() } = {}) {
-  const sent = { ...headers };
+  const sent = { "Accept-Language": document.documentElement.lang, ...headers };
   if (bearer) sent.Authorization = `Bearer ${bearer}`;
   if (body !== undefined) sent["Content-Type"] = "application/json";
   const answer = await fetch(address, {

@@ -24,7 +24,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "token_needed": ("Sign in to see this page.", "请登录后查看此页面。"),
     "token_empty": ("paste one first", "请先粘贴令牌"),
     "token_ended": ("Your token has ended or was revoked: sign in again", "令牌已过期或被撤销，请重新登录"),
-    "token_wrong": ("This token is not accepted: {reason}", "令牌无效：{reason}"),
+    "token_wrong": ("This token is not accepted: {reason}", "令牌未被接受：{reason}"),
     "signed_in": ("Signed in as {user} ({role})", "已登录：{user}（{role}）"),
     "signed_out": ("Signed out", "已退出"),
     "viewer": ("viewer", "只读"),

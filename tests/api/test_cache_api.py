@@ -350,35 +350,79 @@ def test_a_cursor_that_we_never_gave_out_is_refused_by_name(caches: Caches, path
     problem(caches.call("GET", f"{path}?cursor={cursor.replace('é', '%C3%A9')}"), 422, "cursor")
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "field"),
-    [
-        ("operations", b"{", "body"),
-        ("operations", b"", "body"),
-        ("operations", b"[" * 20_000, None),
-        ("operations", b'"\xff"', None),
-        ("operations", {"name": "reboot"}, "body"),
-        ("operations", {"name": "cleanup", "arguments": {"days": 0}}, "cleanup.arguments.days"),
-        ("operations", {"name": "cleanup", "arguments": {"days": 2**70}}, "cleanup.arguments.days"),
-        ("operations", b'{"name": "cleanup", "arguments": {"days": NaN}}', "cleanup.arguments.days"),
-        ("operations", b'{"name": "cleanup", "arguments": {"days": 1e999}}', "cleanup.arguments.days"),
-        ("operations", {"name": "cleanup", "arguments": {"days": "7"}}, "cleanup.arguments.days"),
-        ("operations", {"name": "cleanup", "arguments": {"dry_run": 0}}, "cleanup.arguments.dry_run"),
-        ("operations", {"name": "cleanup", "arguments": {"dryrun": True}}, "cleanup.arguments.dryrun"),
-        ("operations", b'{"name": "refresh", "arguments": {"target": "\\ud800"}}', "refresh.arguments.target"),
-        ("operations?priority=urgent", {"name": "refresh"}, "priority"),
-        ("warmup", {"servers": "gpu-7"}, "servers"),
-        ("warmup", {"set": "flux"}, "set"),
-        ("refresh", {"target": ["images"]}, "target"),
-        ("batches", {"batch": "b", "operations": []}, "operations"),
-        ("batches", {"batch": "", "operations": [{"name": "refresh"}]}, "batch"),
-    ],
-    ids=lambda value: str(value)[:50],
-)
+BODIES: list[tuple[str, Any, str | None]] = [
+    ("operations", b"{", "body"),
+    ("operations", b"", "body"),
+    ("operations", b"[" * 20_000, None),
+    ("operations", b'"\xff"', None),
+    ("operations", {"name": "reboot"}, "body"),
+    ("operations", {"name": "cleanup", "arguments": {"days": 0}}, "cleanup.arguments.days"),
+    ("operations", {"name": "cleanup", "arguments": {"days": 2**70}}, "cleanup.arguments.days"),
+    ("operations", b'{"name": "cleanup", "arguments": {"days": NaN}}', "cleanup.arguments.days"),
+    ("operations", b'{"name": "cleanup", "arguments": {"days": 1e999}}', "cleanup.arguments.days"),
+    ("operations", {"name": "cleanup", "arguments": {"days": "7"}}, "cleanup.arguments.days"),
+    ("operations", {"name": "cleanup", "arguments": {"dry_run": 0}}, "cleanup.arguments.dry_run"),
+    ("operations", {"name": "cleanup", "arguments": {"dryrun": True}}, "cleanup.arguments.dryrun"),
+    ("operations", b'{"name": "refresh", "arguments": {"target": "\\ud800"}}', "refresh.arguments.target"),
+    ("operations?priority=urgent", {"name": "refresh"}, "priority"),
+    ("warmup", {"servers": "gpu-7"}, "servers"),
+    ("warmup", {"set": "flux"}, "set"),
+    ("refresh", {"target": ["images"]}, "target"),
+    ("batches", {"batch": "b", "operations": []}, "operations"),
+    ("batches", {"batch": "", "operations": [{"name": "refresh"}]}, "batch"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), BODIES, ids=lambda value: str(value)[:50])
 def test_a_body_that_cannot_be_meant_is_refused_by_its_field(
     caches: Caches, path: str, body: Any, field: str | None
 ) -> None:
     problem(caches.call("POST", path, body=body), 422 if field else 400, field)
+
+
+WRONG = (
+    "details?page=0", "details?page=x", "details?page=1.5", f"details?page={'9' * 5000}", "details?page_size=101",
+    "details?type=nothing", "details?sort=x", "details?target=nothing", f"details?target={'x' * 300}",
+    "details?cursor=x", "details?pagesize=3", "operations?state=x", "operations?cursor=x", "operations/0",
+    "operations?limit=nan", "queue/flushdb", "batches/none", "workers?x=1", "nothing", "../audit?cursor=x",
+    "../audit?since=yesterday", "../audit?since=2026-11-23T00:00:00", "../audit?since=2026-11-23Tx", "../audit?stage=x",
+    "../servers/999", "../servers/nothing", "../servers?since=inf", "../servers?since=-1", "../servers/0?cursor=x",
+    "../servers?" + "&".join(["state=loaded"] * 21),
+)  # fmt: skip
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+def assert_told(answer: Any, *, chinese: bool) -> None:
+    body = answer.json()
+    for words in (body["detail"], *(each["problem"] for each in body["fields"])):
+        for sentence in words.split("；") if chinese else [words]:
+            assert bool(CHINESE.search(sentence)) is chinese, body
+    assert not chinese or "; " not in body["detail"], "nothing is left in English"
+
+
+def test_what_is_wrong_is_told_in_chinese_to_whoever_prefers_it_and_else_in_english(caches: Caches) -> None:
+    requests: list[tuple[str, str, Any]] = [("GET", path, None) for path in WRONG]
+    requests += [("POST", path, body) for path, body, _ in BODIES]
+    requests += [("DELETE", f"cleanup?days={days}", None) for days in ("0", "366", "x", "nan", "inf")]
+    requests += [
+        ("DELETE", "cleanup?dry_run=perhaps", None), ("DELETE", "clear?target=images", None),
+        ("PUT", "operations", None), ("DELETE", "cleanup?wait=61&type=x", None), ("DELETE", "clear?target=", None),
+    ]  # fmt: skip
+    for method, path, body in requests:
+        for language, chinese in (
+            ("", False),
+            ("de", False),
+            ("en,zh;q=0.5", False),
+            ("zh-CN,zh;q=0.9,en;q=0.8", True),
+        ):
+            answer = caches.call(method, path, body=body, Accept_Language=language)
+            assert answer.status in (400, 404, 405, 409, 422), (path, answer.text)
+            assert_told(answer, chinese=chinese)
+    assert_told(caches.workspace.ask("/api/cache/stats", **{"Accept-Language": "zh"}), chinese=True)
+    for header in ({"Host": "evil.example"}, {"Authorization": "Bearer x"}):
+        assert_told(caches.workspace.ask("/api/cache/stats", **header, **{"Accept-Language": "zh"}), chinese=True)
+    forbidden = caches.call("DELETE", "clear?target=all", Role.VIEWER, Accept_Language="zh")
+    assert forbidden.json()["detail"] == "此操作需要角色 admin；令牌的角色是 viewer"
 
 
 def test_what_is_not_there_is_a_404_that_says_what_is(caches: Caches) -> None:

@@ -190,6 +190,22 @@ def test_the_language_is_the_browsers_until_another_is_chosen_which_is_remembere
     assert reader.context.cookies() == []
 
 
+def test_what_is_refused_is_told_in_the_language_of_the_page_whatever_the_browsers(
+    service: Service, read: Read
+) -> None:
+    reader = read(base(service))
+    reader.expected_statuses = {"401"}
+    for address, button, alert in (
+        ("/status?lang=zh", "登录", "令牌未被接受：令牌无效"),
+        ("/status?lang=en", "Sign in", "This token is not accepted: the token is not valid"),
+    ):
+        page = reader.open(address)
+        page.get_by_role("button", name=button).click()
+        page.locator("#sign-in input").fill("not-a-token")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text(alert)
+
+
 def test_filter_order_and_page_are_in_the_address_and_survive_a_reload(service: Service, read: Read) -> None:
     page = read(base(service)).open("/status")
     page.get_by_role("link", name=re.compile("^failed")).click()
