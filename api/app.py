@@ -18,6 +18,7 @@ from api.guard import App, Guard
 from api.metrics import metrics_routes
 from api.pages import pages
 from api.pages.me import me_route
+from api.pages.site import Site
 from api.ports import Operations
 from api.servers import server_routes
 from api.tasks import task_routes
@@ -40,7 +41,8 @@ def create_app(
     ``allowed_hosts`` and ``trusted_proxies`` are as for ``api.guard.Guard``.
     """
     app = FastAPI(openapi_url=None, generate_unique_id_function=operation_id)
-    install_errors(app)
+    site = Site(gate, operations.auditor)
+    install_errors(app, site.nothing)
     app.include_router(routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
     app.include_router(cache_routes(operations, gate))
     app.include_router(task_routes(operations, gate))
@@ -48,7 +50,7 @@ def create_app(
     app.include_router(server_routes(fleet, gate, operations.auditor), tags=["fleet"], responses=ERRORS)
     app.include_router(metrics_routes(fleet, operations, gate), tags=["fleet"], responses=ERRORS)
     app.include_router(me_route(gate), tags=["fleet"], responses=ERRORS)
-    app.include_router(pages(fleet, operations, audit_log, gate))
+    app.include_router(pages(fleet, operations, audit_log, site))
     app.include_router(docs_routes(app, gate))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return Guard(app, host, allowed_hosts=allowed_hosts, trusted_proxies=trusted_proxies)

@@ -7,7 +7,7 @@ gets the request id to look for there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,15 +98,31 @@ def error_answer(
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
-def install_errors(app: FastAPI) -> None:
-    """Let every error of the application answer in this shape; unknown routes and methods too."""
-    app.exception_handler(HTTPException)(_refused)
+def install_errors(app: FastAPI, nothing_here: Callable[[Request], Response] | None = None) -> None:
+    """Let every error of the application answer in this shape; unknown routes and methods too.
+
+    ``nothing_here`` returns the page for a browser whose address leads nowhere.
+    """
+
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if nothing_here is not None and error.detail == _NOT_FOUND and _shows_pages(request):
+            return nothing_here(request)
+        return _refused(request, error)
+
+    app.exception_handler(HTTPException)(refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(CacheKeeperError)(_deliberate)
     app.exception_handler(Exception)(_unexpected)
 
 
-async def _refused(request: Request, error: HTTPException) -> Response:
+def _shows_pages(request: Request) -> bool:
+    """Whether it is somebody's browser: programs take anything, and what is below /api is for them."""
+    path = request.url.path
+    asks = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    return asks and path != "/api" and not path.startswith("/api/")
+
+
+def _refused(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
     if detail == _NOT_FOUND:
         detail = say.NOTHING_THERE(path=request.url.path[:200])

@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from api.fleet import Fleet
-from api.gate import Gate
 from api.pages.audit import audit_pages
 from api.pages.caches import cache_pages
 from api.pages.fleet import fleet_pages
@@ -17,10 +16,9 @@ from api.ports import Operations
 from core.audit import AuditLog
 
 
-def pages(fleet: Fleet, operations: Operations, audit_log: AuditLog, gate: Gate) -> APIRouter:
-    """Given what is shown and who may look, return the routes of the pages."""
+def pages(fleet: Fleet, operations: Operations, audit_log: AuditLog, site: Site) -> APIRouter:
+    """Given what is shown and the way to show it, return the routes of the pages."""
     router = APIRouter(include_in_schema=False)
-    site = Site(gate, operations.auditor)
 
     @router.get("/")
     def root() -> RedirectResponse:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -62,10 +62,12 @@ class Visit:
         Another page keeps the language only.
         """
         kept = dict(self.request.query_params) if path in ("", self.path) else {}
+        # An address that leads nowhere may begin with two slashes, or one and a backslash: a link to another site.
+        path = path or "/" + quote(self.path.lstrip("/"), safe="/:@!$&'()*+,;=~")
         lang = self.request.query_params.get("lang")
         values = {**({"lang": lang} if lang else {}), **kept, **changes}
         query = urlencode({name: str(value) for name, value in values.items() if value not in ("", None)})
-        return f"{path or self.path}?{query}" if query else path or self.path
+        return f"{path}?{query}" if query else path
 
     def part(self, tag: str, key: str, content: Markup, classes: str = "") -> Markup:
         """Return an element that is sent only when it has changed; ``key`` names it within the page."""
@@ -146,6 +148,12 @@ class Site:
             self._records.read(visit.caller, action, target)
             content = self._templates.get_template(template).render({**self._common(visit), **values()})
         return self._page(visit, title, content, status)
+
+    def nothing(self, request: Request) -> HTMLResponse:
+        """Say that an address leads nowhere, and where the pages are: to anybody, with a token or without."""
+        visit = Visit(request, None, _language(request), fragment=False)
+        content = self._templates.get_template("nothing.html").render({**self._common(visit), "navigation": NAVIGATION})
+        return self._page(visit, TEXTS[visit.language]["nothing_here"], content, 404)
 
     def _common(self, visit: Visit) -> dict[str, Any]:
         text, chinese = Texts(TEXTS[visit.language]), visit.language == "zh"

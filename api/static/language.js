@@ -8,7 +8,8 @@ export function rememberLanguage() {
   if (query.get("lang")) localStorage.setItem(KEY, shown);
   else if (wished && wished !== shown && ["en", "zh"].includes(wished)) {
     query.set("lang", wished);
-    location.replace(`${location.pathname}?${query}${location.hash}`);
+    // No path: one that begins with two slashes would be another site.
+    location.replace(`?${query}${location.hash}`);
   }
   document.getElementById("language").addEventListener("click", (event) => {
     // The link was made when the page was loaded: the filter may have changed since.
@@ -17,6 +18,6 @@ export function rememberLanguage() {
     localStorage.setItem(KEY, chosen);
     const now = new URLSearchParams(location.search);
     now.set("lang", chosen);
-    location.assign(`${location.pathname}?${now}`);
+    location.assign(`?${now}`);
   });
 }

@@ -16,6 +16,8 @@ let notBefore = 0;
 
 /** Fetch what has changed at `address` and show it; resolves to whether it was shown. */
 export async function refresh(address = location.pathname + location.search) {
+  // Nothing comes of an address that leads nowhere, whoever signs in there.
+  if (page.querySelector("[data-final]")) return false;
   const mine = ++asked;
   try {
     const have = [...page.querySelectorAll("[data-version]")].map((each) => each.dataset.version);

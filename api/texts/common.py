@@ -50,5 +50,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "ago": (" ago", "前"),
     "all": ("All", "全部"),
     "refresh": ("Refresh", "刷新"),
+    "nothing_here": ("There is no page at this address", "此地址没有页面"),
+    "nothing_hint": ("These are the pages:", "可用的页面："),
     "notices": ("Notices", "通知"),
 }

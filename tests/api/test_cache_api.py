@@ -425,6 +425,35 @@ def test_what_is_wrong_is_told_in_chinese_to_whoever_prefers_it_and_else_in_engl
     assert forbidden.json()["detail"] == "此操作需要角色 admin；令牌的角色是 viewer"
 
 
+def test_a_browser_whose_address_leads_nowhere_gets_a_page_and_a_program_the_error(caches: Caches) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    for path in ("/nosuch", "/static/nosuch.js", "/apiary", "/%22%3E%3Cb%3Ex"):
+        english = caches.workspace.ask(path, **browser)
+        assert (english.status, english.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "There is no page at this address" in english.text
+        assert "<b>" not in english.text
+        assert '<a href="/cache">Caches</a>' in english.text
+        assert "script-src 'self'" in english.headers["content-security-policy"]
+        assert all(" src=" in script for script in re.findall("<script[^>]*>", english.text))
+        chinese = caches.workspace.ask(path, **browser, **{"Accept-Language": "zh-CN"})
+        assert "此地址没有页面" in chinese.text
+        assert 'lang="zh-CN"' in chinese.text
+        assert '<a href="/cache?lang=zh">缓存</a>' in caches.workspace.ask(f"{path}?lang=zh", **browser).text
+    for path in ("/api", "/api/nosuch", "/api/cache/nosuch"):
+        problem(caches.workspace.ask(path, **browser), 404)
+    problem(caches.workspace.ask("/nosuch", "POST", **browser, **{"Content-Length": "0"}), 404)
+    problem(caches.workspace.ask("/nosuch", Accept="application/json"), 404)
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/%5Cevil.example/", "///evil.example"])
+def test_no_link_of_that_page_leads_to_another_site(caches: Caches, path: str) -> None:
+    shown = caches.workspace.ask(path, Accept="text/html")
+    assert shown.status == 404
+    links = re.findall('href="([^"]*)"', shown.text)
+    assert len(links) > 6
+    assert [link for link in links if not re.match(r"(/[^/\\]|#)", link)] == []
+
+
 def test_what_is_not_there_is_a_404_that_says_what_is(caches: Caches) -> None:
     assert "previews" in problem(caches.call("DELETE", "cleanup?target=nothing"), 404)["detail"]
     assert "previews" in problem(caches.call("GET", "details?target=nothing"), 404)["detail"]

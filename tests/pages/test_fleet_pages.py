@@ -206,6 +206,28 @@ def test_what_is_refused_is_told_in_the_language_of_the_page_whatever_the_browse
         expect(page.get_by_role("alert")).to_have_text(alert)
 
 
+def test_an_address_that_leads_nowhere_is_a_page_in_either_language(service: Service, read: Read) -> None:
+    reader = read(base(service))
+    reader.expected_statuses = {"404"}
+    # As a page elsewhere would have it, which wants the links of ours to lead to its own site.
+    address = f"{base(service)}//nosuch/page"
+    page = reader.open(address)
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no page at this address")
+    assert reader.violations() == []
+    page.get_by_role("link", name="中文").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("此地址没有页面")
+    # Remembered, as everywhere; and still here, though the path begins as another site's address would.
+    page.goto(address)
+    expect(page.get_by_role("heading", level=1)).to_have_text("此地址没有页面")
+    assert page.url.startswith(base(service))
+    page.get_by_role("button", name="登录").click()
+    page.locator("#sign-in input").fill(service.token(Role.VIEWER))
+    page.keyboard.press("Enter")
+    expect(page.locator("#who")).to_be_visible()
+    page.locator("main").get_by_role("link", name="集群").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("ComfyUI 集群")
+
+
 def test_filter_order_and_page_are_in_the_address_and_survive_a_reload(service: Service, read: Read) -> None:
     page = read(base(service)).open("/status")
     page.get_by_role("link", name=re.compile("^failed")).click()
