@@ -31,5 +31,7 @@ def _in_chinese(line: str) -> str:
     for book in _BOOKS:
         told = book.in_chinese(line)
         if told != line:
-            return told
+            # What follows the colon may be of another subject: a setting names a workflow, which says what it lacks.
+            head, colon, tail = told.partition("：")
+            return f"{head}{colon}{_in_chinese(tail)}" if tail and line.endswith(tail) else told
     return line
