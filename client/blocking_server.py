@@ -92,7 +92,7 @@ class BlockingServer:
             if status == 200:
                 # Taken in part or unclearly: better no image than half of what was asked for.
                 self._withdraw(prompt_id)
-            raise PromptRejected(f"{self.url} {rejected}", rejected.detail) from None
+            raise PromptRejected(say.BY_SERVER(server_url=self.url, reason=rejected), rejected.detail) from None
 
     def download(self, image: OutputImage, file: BinaryIO) -> int:
         """Write one image to an open file and return its bytes; raises NoSuchRoute when the server has it no more."""
@@ -103,12 +103,12 @@ class BlockingServer:
             if response.status_code != 200 or kind.startswith(("text/", "application/json")):
                 raw = _read(response, MAX_TEXT_BYTES, time.monotonic() + self._answer_seconds, address)
                 text = plain_text(address, response.status_code, self._masked(raw.decode(errors="replace")))
-                raise BadAnswer(f"{address} answered {kind or 'something'} instead of an image: {excerpt(text)}")
+                raise BadAnswer(say.NOT_AN_IMAGE(path=address, content=kind or "something", words=excerpt(text)))
             size_bytes = 0
             for chunk in _chunks(response, MAX_IMAGE_BYTES, time.monotonic() + DOWNLOAD_SECONDS, address):
                 size_bytes += file.write(chunk)
         if not size_bytes:
-            raise BadAnswer(f"{address} answered an empty image for {image.filename}")
+            raise BadAnswer(say.EMPTY_IMAGE(path=address, file=image.filename))
         return size_bytes
 
     def _withdraw(self, prompt_id: str) -> None:

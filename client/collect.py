@@ -11,6 +11,7 @@ from typing import BinaryIO
 from client.blocking_server import BlockingServer
 from client.follow import Progress, Report, Step
 from client.image_store import StoredTask, incoming_task
+from core import workflow_phrases as say
 from core.errors import Busy, GenerationFailed, ImageMissing, NoSuchRoute, Unreachable
 from core.outputs import OutputImage, parse_images, parse_note, wanted_images
 from core.template import DEFAULTS
@@ -30,8 +31,8 @@ def collect(
     nodes = [node_id for node_id in note.get("image_nodes") or () if isinstance(node_id, str)]
     images = wanted_images(parse_images(document, prompt_id), nodes)
     if not images:
-        of_nodes = f" in node {', '.join(nodes)}" if nodes else ""
-        raise GenerationFailed(f"prompt {prompt_id} finished without making an image{of_nodes}", prompt_id)
+        where = say.NO_IMAGE_IN(prompt=prompt_id, nodes=", ".join(nodes)) if nodes else say.NO_IMAGE(prompt=prompt_id)
+        raise GenerationFailed(where, prompt_id)
     when = datetime.now().astimezone()
     entries = []
     with incoming_task(images_root, task_id, when) as incoming:
@@ -58,11 +59,8 @@ def _download(server: BlockingServer, image: OutputImage, file: BinaryIO, prompt
         try:
             return server.download(image, file)
         except NoSuchRoute:
-            raise ImageMissing(
-                f"{server.url} has {image.filename} of prompt {prompt_id} no more: its output was cleaned meanwhile; "
-                "generate it again with another seed",
-                prompt_id,
-            ) from None
+            said = say.IMAGE_GONE(url=server.url, image=image.filename, prompt=prompt_id)
+            raise ImageMissing(said, prompt_id) from None
         except (Busy, Unreachable):
             # The next prompt in its queue may be loading a model just now.
             if attempt == DOWNLOAD_ATTEMPTS:

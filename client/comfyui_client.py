@@ -27,6 +27,8 @@ from client.follow import Progress, Report, Step, follow
 from client.image_store import StoredTask, checked_task_id, find_task
 from client.template_files import load_template
 from client.terminal import shown_on_terminal
+from core import reason_phrases as say
+from core import workflow_phrases as wrong
 from core.errors import Busy, ConfigError, ImageCacheError, Problem, ServerError
 from core.fleet import Secret
 from core.outputs import NOTE
@@ -122,7 +124,7 @@ class ComfyUIClient:
         except Busy as busy:
             # ComfyUI executes what it has received even when nobody waits for the answer.
             if not self._is_known(prompt_id):
-                raise Busy(f"{busy}; it may still take the prompt: wait({prompt_id!r}) before sending again") from None
+                raise Busy(say.also(str(busy), say.MAY_STILL_TAKE(prompt=prompt_id))) from None
         log.info("submitted prompt_id=%s server=%s seed=%s", prompt_id, self.server_address, note.get("seed"))
         return prompt_id
 
@@ -181,7 +183,7 @@ class ComfyUIClient:
         secrets = [Secret(value) for name, value in headers.items() if _NAMES_A_SECRET.search(name)]
         if url is None:
             if not self._settings.servers:
-                raise ConfigError([Problem("SERVERS", "", "no server is configured: give server_address, or set it")])
+                raise ConfigError([Problem("SERVERS", "", wrong.NO_SERVER())])
             server = self._settings.servers[0]
             url, verify_tls = server.url, server.group.verify_tls
             headers = {name: secret.reveal() for name, secret in server.group.headers} | headers
@@ -228,5 +230,5 @@ class ComfyUIClient:
     def _stored(self, task_id: str, prompt_id: str) -> StoredTask | None:
         stored = find_task(self._images_root(), task_id)
         if stored is not None and stored.record.get("prompt_id") != prompt_id:
-            raise ImageCacheError(f"{stored.directory} has the images of another prompt: choose another task id")
+            raise ImageCacheError(wrong.OTHER_PROMPT(path=stored.directory))
         return stored

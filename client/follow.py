@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from client.blocking_server import BlockingServer
+from core import reason_phrases
+from core import workflow_phrases as say
 from core.answers import parse_history
 from core.errors import Busy, GenerationFailed, PromptLost, ServerError, StillRunning
 
@@ -67,16 +69,14 @@ def follow(server: BlockingServer, prompt_id: str, timeout_seconds: float, repor
                 document = server.history(prompt_id)
                 if (run := parse_history(document, prompt_id)) is not None:
                     if not run.succeeded:
-                        raise GenerationFailed(f"prompt {prompt_id} failed on {server.url}: {run.detail}", prompt_id)
+                        raise GenerationFailed(
+                            reason_phrases.FAILED_ON(prompt=prompt_id, url=server.url, reason=run.detail), prompt_id
+                        )
                     return document
                 absent_since = absent_since or now
                 ahead, step = 0, Step.QUEUED
                 if now - absent_since >= LOST_AFTER_SECONDS:
-                    raise PromptLost(
-                        f"prompt {prompt_id} is neither in the queue nor in the history of {server.url}: the server "
-                        "restarted, or somebody deleted it; generate it again",
-                        prompt_id,
-                    )
+                    raise PromptLost(say.PROMPT_GONE(prompt=prompt_id, url=server.url), prompt_id)
             failing_since = None
         except Busy:
             # Alive, and loading a model for minutes perhaps: only the caller's own time ends this.
@@ -89,10 +89,7 @@ def follow(server: BlockingServer, prompt_id: str, timeout_seconds: float, repor
         elapsed_seconds = time.monotonic() - began
         report(Progress(step, elapsed_seconds, ahead))
         if elapsed_seconds >= timeout_seconds:
-            raise StillRunning(
-                f"prompt {prompt_id} has not finished after {timeout_seconds:g} s ({step} on {server.url}); "
-                "wait for it again, or look at the server",
-                prompt_id,
-            )
+            said = say.NOT_FINISHED(prompt=prompt_id, seconds=timeout_seconds, step=step, url=server.url)
+            raise StillRunning(said, prompt_id)
         time.sleep(min(pause_seconds, max(timeout_seconds - elapsed_seconds, 0.0)))
         pause_seconds = min(pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)

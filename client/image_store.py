@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from core import workflow_phrases as say
 from core.errors import ImageCacheError
 
 INCOMING = ".incoming-"
@@ -46,11 +47,11 @@ class StoredTask:
 def checked_task_id(task_id: str) -> str:
     """Return the task id when it can be the name of one directory; raises ImageCacheError saying why not."""
     if not task_id or len(task_id.encode(errors="replace")) > _MAX_TASK_ID_BYTES:
-        raise ImageCacheError(f"task id {task_id[:40]!r}: must have 1 to {_MAX_TASK_ID_BYTES} bytes")
+        raise ImageCacheError(say.TASK_ID_LENGTH(task=task_id[:40], bytes=_MAX_TASK_ID_BYTES))
     if task_id.startswith(".") or task_id != task_id.strip():
-        raise ImageCacheError(f"task id {task_id!r}: must not begin with a dot, nor begin or end with a space")
+        raise ImageCacheError(say.TASK_ID_ENDS(task=task_id))
     if not task_id.isprintable() or any(character in '/\\:*?"<>|' for character in task_id):
-        raise ImageCacheError(f'task id {task_id!r}: must not contain / \\ : * ? " < > | or control characters')
+        raise ImageCacheError(say.TASK_ID_CHARACTERS(task=task_id))
     return task_id
 
 
@@ -67,7 +68,7 @@ def find_task(root: Path, task_id: str) -> StoredTask | None:
             record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
             return StoredTask(task_id, directory, {**record, "images": list(record["images"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ImageCacheError(f"{directory} is there, but not readable as a task: {error}") from None
+            raise ImageCacheError(say.NO_RECORD(path=directory, words=error)) from None
     return None
 
 
@@ -96,7 +97,7 @@ class IncomingTask:
             self._staging.rename(self._final)
         except OSError as error:
             if error.errno in _TAKEN:
-                raise ImageCacheError(f"{self._final} is there already: choose another task id") from None
+                raise ImageCacheError(say.THERE_ALREADY(path=self._final)) from None
             raise
         self.published = True
         _sync_directory(self._final.parent)
@@ -121,7 +122,7 @@ def incoming_task(root: Path, task_id: str, when: datetime) -> Iterator[Incoming
             if not task.published:
                 task.discard()
     except OSError as error:
-        raise ImageCacheError(f"images of task {task_id} not stored in {root}: {error.strerror or error}") from None
+        raise ImageCacheError(say.NOT_STORED(task=task_id, path=root, words=error.strerror or error)) from None
 
 
 def _make_staging(final: Path) -> Path:

@@ -2,14 +2,14 @@
 
 An error's text is English, as the log, the records and programs have it, and is made of the phrases of its subject:
 ``core.setting_phrases``, ``core.operation_phrases``, ``core.reason_phrases``, ``core.cleaning_phrases``,
-``core.models.words``. Whoever shows it to a person asks here.
+``core.models.words``, ``core.workflow_phrases``. Whoever shows it to a person asks here.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from core import cleaning_phrases, operation_phrases, reason_phrases, setting_phrases
+from core import cleaning_phrases, operation_phrases, reason_phrases, setting_phrases, workflow_phrases
 from core.models import words
 
 _BOOKS = (
@@ -17,6 +17,7 @@ _BOOKS = (
     operation_phrases.BOOK,
     cleaning_phrases.BOOK,
     words.BOOK,
+    workflow_phrases.BOOK,
     reason_phrases.BOOK,
 )
 

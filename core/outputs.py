@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core import reason_phrases as say
 from core.answers import excerpt
 from core.errors import BadAnswer
 
@@ -34,7 +35,7 @@ def parse_images(document: object, prompt_id: str) -> tuple[OutputImage, ...]:
     """
     outputs = _entry(document, prompt_id).get("outputs", {})
     if not isinstance(outputs, dict):
-        raise BadAnswer(f"/history has outputs that are no object: {excerpt(outputs)}")
+        raise BadAnswer(say.BAD_OUTPUTS(path="/history", words=excerpt(outputs)))
     found = []
     for node_id, output in outputs.items():
         images = output.get("images") if isinstance(output, dict) else None
@@ -42,7 +43,7 @@ def parse_images(document: object, prompt_id: str) -> tuple[OutputImage, ...]:
             names = image if isinstance(image, dict) else {}
             filename, subfolder, kind = (names.get(name) for name in ("filename", "subfolder", "type"))
             if not (isinstance(filename, str) and filename and isinstance(subfolder, str) and isinstance(kind, str)):
-                raise BadAnswer(f"/history lists an image without a name: {excerpt(image)}")
+                raise BadAnswer(say.NAMELESS_IMAGE(path="/history", words=excerpt(image)))
             found.append(OutputImage(node_id, filename, subfolder, kind))
     return tuple(found)
 
@@ -65,5 +66,5 @@ def parse_note(document: object, prompt_id: str) -> dict[str, Any]:
 def _entry(document: object, prompt_id: str) -> Mapping[str, Any]:
     entry = document.get(prompt_id) if isinstance(document, dict) else None
     if not isinstance(entry, dict):
-        raise BadAnswer(f"/history has no entry for {prompt_id}: {excerpt(document)}")
+        raise BadAnswer(say.NO_ENTRY(path="/history", prompt=prompt_id, words=excerpt(document)))
     return entry

@@ -16,6 +16,7 @@ BOOK = Phrasebook(
     shapes={
         **dict.fromkeys(("url", "path", "server", "set", "name"), _WORD),
         "id": r"[\w-]{1,100}",
+        "server_url": r"https?://\S{1,300}",
         "clock": r"[\d :-]{1,30}",
         "detector": r"\w{1,30}",
         "node_class": PAIRED,
@@ -243,8 +244,24 @@ NOT_WITHDRAWN = _phrase(
     "{path} refused to delete {prompt} with status {status:d}: {words}",
     "{path} 拒绝删除 {prompt}，状态码 {status}：{words}",
 )
+NOT_AN_IMAGE = _phrase(
+    "{path} answered {content} instead of an image: {words}", "{path} 应答的是 {content} 而不是图片：{words}"
+)
+EMPTY_IMAGE = _phrase("{path} answered an empty image for {file}", "{path} 对 {file} 应答了空图片")
+BAD_OUTPUTS = _phrase("{path} has outputs that are no object: {words}", "{path} 中的 outputs 不是对象：{words}")
+NAMELESS_IMAGE = _phrase("{path} lists an image without a name: {words}", "{path} 列出了没有名称的图片：{words}")
+NO_ENTRY = _phrase("{path} has no entry for {prompt}: {words}", "{path} 中没有 {prompt}：{words}")
 REDIRECT = _phrase("a redirect to {url}, perhaps a login", "重定向到 {url}，可能是登录页", "words")
 BLANK = _phrase("(empty)", "（空）", "words")
+
+# -- why the images of a prompt did not come -----------------------------------------------------------------
+
+MAY_STILL_TAKE = _phrase(
+    "it may still take the prompt: wait({prompt!r}) before sending again",
+    "服务器仍可能接受该任务：再次提交前请先 wait({prompt})",
+)
+FAILED_ON = _phrase("prompt {prompt} failed on {url}: {reason}", "任务 {prompt} 在 {url} 上失败：{reason}")
+BY_SERVER = _phrase("{server_url} {reason}", "{server_url} {reason}")
 
 # -- what is wrong with a workflow ---------------------------------------------------------------------------
 

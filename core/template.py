@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from core import workflow_phrases as say
 from core.errors import WorkflowError
 from core.workflow import Graph, broken_links, is_link
 
@@ -63,30 +64,31 @@ class Template:
 def read_template(mapping: object, graph: Graph) -> Template:
     """Given a parsed mapping file and its workflow, return the template; raises WorkflowError naming what is wrong."""
     if not isinstance(mapping, dict) or not isinstance(mapping.get("inputs"), dict):
-        raise WorkflowError('is not a mapping: expected {"workflow": "file.json", "inputs": {"prompt": "6.text", …}}')
+        raise WorkflowError(say.NO_MAPPING())
     unknown = set(mapping) - {"workflow", "inputs", "images", "largest_seed"}
     if unknown:
-        raise WorkflowError(f"has unknown entries: {', '.join(sorted(unknown))}")
+        raise WorkflowError(say.UNKNOWN_ENTRIES(names=", ".join(sorted(unknown))))
     places: dict[str, tuple[Place, ...]] = {}
     for name, written in mapping["inputs"].items():
         if name not in DEFAULTS:
-            raise WorkflowError(f"maps {name!r}, which is no parameter{_did_you_mean(name, DEFAULTS)}")
+            meant = _meant(name)
+            raise WorkflowError(say.MAPS_OTHER(typed=name, parameter=meant) if meant else say.MAPS_NONE(typed=name))
         texts = written if isinstance(written, list) and written else [written]
-        places[name] = tuple(_place(graph, text, f"{name} is mapped to") for text in texts)
+        places[name] = tuple(_place(graph, text, say.MAPPED(parameter=name)) for text in texts)
         for place in places[name]:
             if is_link(_value(graph, place)):
                 source = _value(graph, place)[0]
-                raise WorkflowError(f"{name} is mapped to {place}, which is linked to node {source}: map it there")
+                raise WorkflowError(say.MAPPED_TO_LINK(parameter=name, place=place, node=source))
     images = mapping.get("images", [])
     if not isinstance(images, list) or not all(isinstance(node_id, str) for node_id in images):
-        raise WorkflowError('"images" must be a list of node ids such as ["9"]')
+        raise WorkflowError(say.NO_LIST_OF_NODES())
     for node_id in images:
-        _node(graph, node_id, "images are taken from")
+        if node_id not in graph:
+            raise WorkflowError(say.NO_IMAGE_NODE(node=node_id, known=_nodes(graph)))
     largest = mapping.get("largest_seed", LARGEST_SEED)
     if isinstance(largest, bool) or not isinstance(largest, int) or not 0 <= largest <= LARGEST_SEED:
-        raise WorkflowError(f'"largest_seed" must be a whole number from 0 to {LARGEST_SEED}')
-    for finding in broken_links(graph):
-        raise WorkflowError(str(finding))
+        raise WorkflowError(say.BAD_LARGEST_SEED(largest=LARGEST_SEED))
+    _refuse_broken(graph)
     return Template(graph, places, tuple(images), largest)
 
 
@@ -100,30 +102,31 @@ def fill(template: Template, parameters: Mapping[str, Any], overrides: Mapping[s
     for name, value in parameters.items():
         if name not in template.places:
             if value != DEFAULTS[name]:
-                raise WorkflowError(f"the template has no place for {name}: add it to the mapping, or leave {name} out")
+                raise WorkflowError(say.NO_PLACE_FOR(parameter=name, again=name))
         elif value is not None:
             _check(name, value, template)
             changes.update(dict.fromkeys(template.places[name], value))
     for text, value in overrides.items():
         if "." not in text:
-            hint = _did_you_mean(text, DEFAULTS)
-            raise WorkflowError(f"{text!r} is no parameter{hint}; an override is written node.input: 95.sampler_name")
-        place = _place(template.graph, text, "override")
+            meant = _meant(text)
+            raise WorkflowError(
+                say.OTHER_PARAMETER(typed=text, parameter=meant) if meant else say.NO_PARAMETER(typed=text)
+            )
+        place = _place(template.graph, text, say.OVERRIDE())
         if is_link(_value(template.graph, place)) and not is_link(value):
             source = _value(template.graph, place)[0]
-            raise WorkflowError(f"override {place}: the input is linked to node {source}; change that node's input")
+            raise WorkflowError(say.OVERRIDE_OF_LINK(place=place, node=source))
         changes[place] = value
     inputs = {node_id: dict(node["inputs"]) for node_id, node in template.graph.items()}
     for place, value in changes.items():
         inputs[place.node_id][place.input_name] = value
     graph = {node_id: {**node, "inputs": inputs[node_id]} for node_id, node in template.graph.items()}
-    for finding in broken_links(graph):
-        raise WorkflowError(str(finding))
+    _refuse_broken(graph)
     try:
         # A server answers NaN and lone surrogates with a bare 500, which names neither the node nor the value.
         json.dumps(graph, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
-        raise WorkflowError(f"a value cannot be sent as JSON: {error}") from None
+        raise WorkflowError(say.NOT_SENDABLE(words=error)) from None
     return graph
 
 
@@ -135,37 +138,42 @@ def recorded(template: Template, graph: Graph) -> dict[str, Any]:
 def _check(name: str, value: Any, template: Template) -> None:
     if name in ("prompt", "negative_prompt"):
         if not isinstance(value, str):
-            raise WorkflowError(f"{name} must be a text, not {type(value).__name__}")
+            raise WorkflowError(say.NO_TEXT(parameter=name, type=type(value).__name__))
     elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise WorkflowError(f"{name} must be a number, not {value!r}")
+        raise WorkflowError(say.NO_NUMBER(parameter=name, value=value))
     elif name == "seed" and not (isinstance(value, int) and 0 <= value <= template.largest_seed):
-        raise WorkflowError(f"seed must be a whole number from 0 to {template.largest_seed}, not {value!r}")
+        raise WorkflowError(say.BAD_SEED(largest=template.largest_seed, value=value))
 
 
-def _place(graph: Graph, text: object, what: str) -> Place:
+def _place(graph: Graph, text: object, giver: str) -> Place:
     # A node id never has a dot in it, an input's name may.
     node_id, dot, name = text.partition(".") if isinstance(text, str) else ("", "", "")
     if not (node_id and dot and name):
-        raise WorkflowError(f"{what} {text!r}: a place is written node.input, as in 6.text")
-    inputs = _node(graph, node_id, f"{what} {text}:")["inputs"]
+        raise WorkflowError(say.NO_PLACE(giver=giver, value=text))
+    if node_id not in graph:
+        raise WorkflowError(say.NO_NODE(giver=giver, place=text, node=node_id, known=_nodes(graph)))
+    inputs, kind = graph[node_id]["inputs"], graph[node_id]["class_type"]
     if name not in inputs:
-        known = ", ".join(sorted(inputs)) or "none"
-        kind = graph[node_id]["class_type"]
-        raise WorkflowError(f"{what} {text}: node {node_id} ({kind}) has no input {name!r}; it has {known}")
+        known = ", ".join(sorted(inputs)) or say.NO_INPUTS()
+        raise WorkflowError(
+            say.NO_INPUT(giver=giver, place=text, node=node_id, node_class=kind, input=name, known=known)
+        )
     return Place(node_id, name)
 
 
-def _node(graph: Graph, node_id: str, what: str) -> Mapping[str, Any]:
-    if node_id not in graph:
-        known = ", ".join(f"{known_id} ({node['class_type']})" for known_id, node in list(graph.items())[:20])
-        raise WorkflowError(f"{what} node {node_id}, which the workflow does not have; it has {known}")
-    return graph[node_id]
+def _nodes(graph: Graph) -> str:
+    return ", ".join(f"{node_id} ({node['class_type']})" for node_id, node in list(graph.items())[:20])
+
+
+def _refuse_broken(graph: Graph) -> None:
+    for finding in broken_links(graph):
+        raise WorkflowError(say.BROKEN(node=finding.node_id, broken=finding.message))
 
 
 def _value(graph: Graph, place: Place) -> Any:
     return graph[place.node_id]["inputs"][place.input_name]
 
 
-def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]}?" if close else ""
+def _meant(name: str) -> str:
+    """Return the parameter that is written nearly so, empty where there is none."""
+    return next(iter(get_close_matches(name, DEFAULTS, n=1)), "")

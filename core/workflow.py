@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import reason_phrases as say
+from core import workflow_phrases as wrong
 from core.errors import WorkflowError
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -62,14 +63,14 @@ def read_graph(document: object) -> Graph:
     if isinstance(document, dict) and isinstance(document.get("prompt"), dict):
         document = document["prompt"]
     if not isinstance(document, dict) or not document:
-        raise WorkflowError("is not a workflow: expected a JSON object of nodes")
+        raise WorkflowError(wrong.NO_WORKFLOW())
     if "nodes" in document and "links" in document:
-        raise WorkflowError('was saved for the editor: in ComfyUI use "Export (API)" (导出 API 格式) and save that')
+        raise WorkflowError(wrong.EDITOR_FORMAT())
     for node_id, node in document.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
-            raise WorkflowError(f"node {node_id!r} has no class_type: not a workflow in API format")
+            raise WorkflowError(wrong.NO_CLASS(node=node_id))
         if not isinstance(node.get("inputs", {}), dict):
-            raise WorkflowError(f"node {node_id!r} has inputs that are not an object")
+            raise WorkflowError(wrong.BAD_INPUTS(node=node_id))
     return {node_id: {"inputs": {}, **node} for node_id, node in document.items()}
 
 
@@ -209,7 +210,7 @@ def subgraph_for(graph: Graph, key: Key) -> Graph:
     """
     storing = next((stored.node_id for stored in stored_keys(graph) if stored.key == key), None)
     if storing is None:
-        raise WorkflowError(f"does not store the key {key!r}")
+        raise WorkflowError(wrong.NO_SUCH_KEY(key=key))
     last = storing if graph[storing]["class_type"] in _TEXT_KEY | _NUMBER_KEY else _nearest_end(graph, storing)
     wanted = _with_ancestors(graph, last) | _with_ancestors(graph, storing)
     return {node_id: graph[node_id] for node_id in graph if node_id in wanted}

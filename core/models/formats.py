@@ -46,7 +46,7 @@ def safetensors_size_bytes(header: bytes) -> int:
         tensors: Any = json.loads(header)
         spans = sorted(_span(name, each) for name, each in tensors.items() if name != "__metadata__")
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
-        raise Malformed(say.BAD_HEADER(words=str(error)[:120])) from None
+        raise Malformed(say.BAD_HEADER(header=str(error)[:120])) from None
     end = 0
     for start, stop in spans:
         if start != end:
@@ -59,7 +59,7 @@ def _span(name: str, tensor: dict[str, Any]) -> tuple[int, int]:
     start, stop = tensor["data_offsets"]
     bits = _BITS.get(tensor["dtype"])
     if not 0 <= start <= stop or (bits is not None and (prod(tensor["shape"]) * bits + 7) // 8 != stop - start):
-        raise ValueError(f"tensor {name!r} has impossible offsets")
+        raise ValueError(say.BAD_OFFSETS(tensor=name))
     return start, stop
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from core.models import words as say
 from core.models.names import is_inside
 
 FORMAT = 1
@@ -97,7 +98,7 @@ def from_json(document: Any) -> Manifest:
     """
     try:
         if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']!r}, this program knows {FORMAT}")
+            raise ValueError(say.OTHER_FORMAT(format=document["format"], known=FORMAT))
         return Manifest(
             repo=_text(document["repo"]),
             revision=_text(document["revision"]),
@@ -112,7 +113,7 @@ def from_json(document: Any) -> Manifest:
             ),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a manifest: {error!r}") from None
+        raise ValueError(say.NO_MANIFEST(words=repr(error))) from None
 
 
 def hub_tree_from_json(document: Any) -> tuple[FileRecord, ...]:
@@ -122,13 +123,13 @@ def hub_tree_from_json(document: Any) -> tuple[FileRecord, ...]:
     """
     try:
         if document["format_version"] != 1:
-            raise ValueError(f"format_version {document['format_version']!r}")
+            raise ValueError(say.OTHER_VERSION(version=document["format_version"]))
         return tuple(
             _file({"path": path, "size": info["size"], "sha256": info.get("lfs_sha256"), "blob_id": info["blob_id"]})
             for path, info in document["files"].items()
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a tree listing: {error!r}") from None
+        raise ValueError(say.NO_TREE(words=repr(error))) from None
 
 
 def _file_as_json(record: FileRecord) -> dict[str, Any]:
@@ -138,9 +139,9 @@ def _file_as_json(record: FileRecord) -> dict[str, Any]:
 def _file(entry: Mapping[str, Any]) -> FileRecord:
     path, size = _text(entry["path"]), entry["size"]
     if not is_inside(path):
-        raise ValueError(f"the path {path!r} leads out of the model's directory")
+        raise ValueError(say.LEADS_OUT(path=path))
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise ValueError(f"{path!r} has the size {size!r}")
+        raise ValueError(say.BAD_SIZE(path=path, size=size))
     return FileRecord(
         path,
         size,

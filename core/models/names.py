@@ -6,6 +6,8 @@ import re
 from hashlib import sha256
 from pathlib import PurePosixPath
 
+from core.models import words as say
+
 OWN_DIRECTORY = ".model_cache"
 """Inside a model's directory: the manifest, the pin, the last use, and downloads that are not whole yet."""
 
@@ -21,14 +23,14 @@ _REPO_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 def repo_id(text: str) -> str:
     """Given a repo id as typed, return it; raises ValueError for what no hub takes (it becomes part of URLs)."""
     if not re.fullmatch(rf"{_REPO_PART}/{_REPO_PART}", text) or ".." in text or "--" in text:
-        raise ValueError(f"{text!r} is not a repo id such as black-forest-labs/FLUX.1-dev")
+        raise ValueError(say.NO_REPO_ID(typed=text))
     return text
 
 
 def revision(text: str) -> str:
     """Given a branch, tag or commit as typed, return it; raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}", text) or ".." in text:
-        raise ValueError(f"{text!r} is not a branch, a tag or a commit")
+        raise ValueError(say.NO_REVISION(typed=text))
     return text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from core.models import words as say
+
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 _SECONDS = {"": 86400, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -20,7 +22,7 @@ def size_bytes(text: str) -> int:
     """Given a size such as ``200GB`` or ``1.5 TiB``, return bytes, 1024 to the step; raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", text.lower())
     if not match:
-        raise ValueError(f"{text!r} is not a size such as 200GB")
+        raise ValueError(say.NO_SIZE(typed=text))
     return int(float(match[1]) * 1024.0 ** (" kmgt".index(match[2] or " ")))
 
 
@@ -28,7 +30,7 @@ def age_seconds(text: str) -> float:
     """Given an age such as ``30d`` or ``12h`` (a bare number means days), return seconds; raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])?\s*", text.lower())
     if not match or float(match[1]) <= 0:
-        raise ValueError(f"{text!r} is not an age above 0 such as 30d")
+        raise ValueError(say.NO_AGE(typed=text))
     return float(match[1]) * _SECONDS[match[2] or ""]
 
 

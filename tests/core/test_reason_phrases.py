@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core import cleaning_phrases
 from core import reason_phrases as say
+from core import workflow_phrases as wrong
 from core.model import State
 from core.models import removal, states, words
 from core.phrases import Phrase, Phrasebook
@@ -25,7 +26,7 @@ from tests.workspace import SOURCE
 
 ROUND_TRIPS = [
     (book, kind, phrase)
-    for book in (BOOK, words.BOOK, cleaning_phrases.BOOK)
+    for book in (BOOK, words.BOOK, wrong.BOOK, cleaning_phrases.BOOK)
     for kind, phrases in book.kinds.items()
     for phrase in phrases
 ]
@@ -36,6 +37,17 @@ INNER = {
     "part": ("the whole workflow", "整个工作流"),
     "submission": ("submission 1f-2e for 'vae'", "提交 1f-2e（缓存键 'vae'）"),
     "state": ("needs_submission", "缓存未加载"),
+    "holder": ("another process is at it", "另一进程正在处理"),
+    "use": ("being downloaded: another process is at it", "正在下载：另一进程正在处理"),
+    "header": ("tensor 'w' has impossible offsets", "张量 'w' 的偏移量不可能"),
+    "note": ("not a manifest: KeyError('repo')", "不是清单：KeyError('repo')"),
+    "answer": ("the connection was cut", "连接中断"),
+    "models": ("-", "无"),
+    "flaw": ("maps 'promt', which is no parameter", "映射了 'promt'，但没有此参数"),
+    "broken": ("is part of a circle of links", "处于循环连线中"),
+    "giver": ("seed is mapped to", "seed 映射到"),
+    "known": ("none", "无"),
+    "step": ("queued", "排队中"),
 }
 # A sentence that a phrase of another kind stands in.
 CARRIERS = {
@@ -45,8 +57,23 @@ CARRIERS = {
     "part": say.WOULD_SUBMIT,
     "submission": say.RUNNING,
     "state": say.SET_STANDS,
+    "holder": words.LOCKED,
+    "use": words.IN_USE,
+    "header": words.BAD_HEADER,
+    "note": words.NOTE_UNUSABLE,
+    "answer": words.HUB_FAILED,
+    "models": words.NOT_HERE,
+    "flaw": wrong.IN_FILE,
+    "broken": wrong.BROKEN,
+    "giver": wrong.NO_PLACE,
+    "known": wrong.NO_IMAGE_NODE,
+    "step": wrong.NOT_FINISHED,
 }
-GIVEN = {"status": 400, "server": "gpu-1", "set": "faces", "reason": say.NOT_POLLED(), "seconds": 1}
+GIVEN: dict[str, Any] = {
+    "status": 400, "server": "gpu-1", "set": "faces", "reason": say.NOT_POLLED(), "seconds": 1, "name": "manifest.json",
+    "model": "flux dev", "endpoint": "https://hub", "repo": "me/flux", "typed": 1, "file": "m.json", "node": 3,
+    "value": 6, "prompt": "1f-2e", "url": "http://x:1",
+}  # fmt: skip
 plain = st.text(st.characters(codec="utf-8", exclude_characters=";,()"), min_size=1, max_size=80)
 SHAPED: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(
@@ -54,6 +81,11 @@ SHAPED: dict[str, st.SearchStrategy[Any]] = {
         st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters=";,()"), min_size=1, max_size=80),
     ),
     "id": st.uuids().map(str),
+    **dict.fromkeys(("endpoint", "server_url"), st.sampled_from(("https://hub.example", "http://127.0.0.1:8188"))),
+    "file": st.sampled_from(("manifest.json", "0.png")),
+    "repo": st.just("black-forest-labs/FLUX.1-dev"),
+    **dict.fromkeys(("needed", "free"), st.sampled_from(("53.91 GB", "0 B", "1023.99 TB"))),
+    **dict.fromkeys(("parameter", "again"), st.sampled_from(("prompt", "negative_prompt"))),
     "clock": st.just("2026-02-17 10:03:00"),
     "detector": st.sampled_from(("list", "determine", "history", "custom")),
     **dict.fromkeys(
