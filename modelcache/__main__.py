@@ -17,7 +17,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import config
+from core.error_words import error_text
 from core.errors import CacheKeeperError, ConfigError, ModelBusy
+from core.models import words
 from core.models.removal import CleanPolicy, Reason
 from core.models.units import size_text
 from core.printable import printable
@@ -230,12 +232,13 @@ class Commands:
     def _pull(self, *, update: bool) -> Pulled:
         settings, options = self.settings, self.options
         wished = PullOptions(options.revision, update, options.into, self.protected)
-        self._tell(f"🔍 检查模型是否已存在... / is {options.repo} here already?")
+        # The guide has these lines in Chinese for everybody; a terminal of another language gets its own words too.
+        self._tell("🔍 检查模型是否已存在..." + self.say(f" / is {options.repo} here already?", ""))
         if (place := locate(options.repo, self.roots)) is not None:
             self._tell(f"📁 检查目录: {printable(place.path)}")
 
         def connect() -> HuggingFace:
-            self._tell(f"📥 开始从 {settings.hf_endpoint} 下载 {options.repo} / downloading")
+            self._tell(f"📥 开始从 {settings.hf_endpoint} 下载 {options.repo}" + self.say(" / downloading", ""))
             return HuggingFace(settings.hf_endpoint, settings.hf_token)
 
         with self._progress() as progress:
@@ -243,9 +246,11 @@ class Commands:
         size = size_text(pulled.manifest.size_bytes)
         if pulled.skipped:
             self._tell(f"✅ 模型已存在且完整: {size}")
-            self._tell("✅ 模型已存在，跳过下载！ / complete, nothing to download")
+            self._tell("✅ 模型已存在，跳过下载！" + self.say(" / complete, nothing to download", ""))
         else:
-            self._tell(f"✅ 下载完成！ {size} / downloaded {size_text(pulled.fetched_bytes)} into {pulled.place.path}")
+            fetched, path = size_text(pulled.fetched_bytes), pulled.place.path
+            told = self.say(f" / downloaded {fetched} into {path}", f"，本次下载 {fetched}，存入 {path}")
+            self._tell(f"✅ 下载完成！ {size}{told}")
         return pulled
 
     def _listing(self, *, fresh: bool) -> Listing:
@@ -257,19 +262,19 @@ class Commands:
         listing = self._listing(fresh=True)
         found = find(listing.models, self.options.name)
         if self.options.name and not found:
-            here = ", ".join(printable(each.name) for each in listing.models) or "-"
-            print(f"no model matches {self.options.name!r}; there are: {here} / 没有匹配的模型", file=sys.stderr)
+            here = ", ".join(printable(each.name) for each in listing.models) or words.NOTHING_HERE()
+            _complain(words.NOT_HERE(typed=self.options.name, models=here))
         return found
 
     def _confirmed(self, count: int, freeable_bytes: int) -> bool:
         if self.options.force:
             return True
         if self.options.json or not sys.stdin.isatty():
-            print("refused: nobody is here to say yes; --force does it without asking / 已拒绝：非交互环境需要 --force",
-                  file=sys.stderr)  # fmt: skip
+            _complain(words.NOBODY_ASKED())
             return False
         try:
-            answer = input(f"Delete {count}, {size_text(freeable_bytes)}? / 确认删除 {count} 项？ (y/N) ")
+            size = size_text(freeable_bytes)
+            answer = input(self.say(f"Delete {count}, {size}? (y/N) ", f"确认删除 {count} 项（{size}）？(y/N) "))
         except EOFError:
             # Ctrl-D leaves the cursor behind the question.
             answer = ""
@@ -297,7 +302,7 @@ class Commands:
             return nullcontext(_unseen)
         from modelcache.bar import progress_bar
 
-        return progress_bar()
+        return progress_bar(chinese=config.prefers_chinese())
 
     def _done(self, document: object) -> int:
         if self.options.json:
@@ -314,6 +319,11 @@ class Commands:
 
     def _json(self, document: object) -> None:
         print(json.dumps(document, indent=2))
+
+
+def _complain(english: str) -> None:
+    """Print what is wrong, in the language of the terminal."""
+    print(printable(error_text(english, chinese=config.prefers_chinese())), file=sys.stderr)
 
 
 def _unseen(*_: object) -> None:
@@ -333,16 +343,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return Commands(options, config.load(ROOT)).run()
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(error_text(error, chinese=config.prefers_chinese()), file=sys.stderr)
         return config.EXIT_CONFIG
     except ModelBusy as error:
-        print(printable(str(error)), file=sys.stderr)
+        _complain(str(error))
         return EXIT_BUSY
     except (CacheKeeperError, OSError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        _complain(str(error))
         return EXIT_TROUBLE
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on / 已中断，重新运行即可继续", file=sys.stderr)
+        _complain(words.STOPPED())
         return 130
 
 

@@ -11,11 +11,11 @@ from rich.progress import Progress as RichProgress
 
 from modelcache.check import Progress
 
-_LABELS = {"verify": "hashing / 校验", "fetch": "downloading / 下载", "upload": "uploading / 上传"}
+_LABELS = {"verify": ("hashing", "校验"), "fetch": ("downloading", "下载"), "upload": ("uploading", "上传")}
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(*, chinese: bool) -> Iterator[Progress]:
     """Yield a Progress that shows itself on stderr and disappears at the end."""
     columns = (
         TextColumn("{task.description}"),
@@ -29,7 +29,7 @@ def progress_bar() -> Iterator[Progress]:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(_LABELS[what])
+                tasks[what] = bar.add_task(_LABELS[what][chinese])
             bar.update(tasks[what], completed=done, total=total)
 
         yield show

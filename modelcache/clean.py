@@ -100,7 +100,7 @@ def _candidate(model: Model, in_use: str | None = None) -> Candidate:
 def _in_use(model: Model) -> str | None:
     holder = holder_of(model.place.root, model.name)
     if holder is not None:
-        return f"locked: {holder}"
+        return say.LOCKED(holder=holder)
     try:
         with reading(model.place) as found:
             return why_in_use(found)

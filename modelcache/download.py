@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.errors import HubError, ModelError, NoRoom
+from core.models import words as say
 from core.models.manifest import FileRecord
 from modelcache.huggingface import refusal, retry_after_seconds
 from modelcache.weights import Stopped
@@ -98,7 +99,7 @@ def download(
         if part.size >= part.record.size:
             # All there and the wrong bytes: a damaged part, or a hub that serves something else under this name.
             if begun_anew:
-                raise HubError(f"{endpoint} serves {part.record.path} of {repo} with another content than it lists")
+                raise HubError(say.OTHER_CONTENT(endpoint=endpoint, path=part.record.path, repo=repo))
             begun_anew = True
             advance(-part.size)
             part.truncate()
@@ -132,12 +133,13 @@ def _attempt(
             if status == 416 or (status == 206 and not _continues(response, part)):
                 advance(-part.size)
                 part.truncate()
-                return status, None, f"it cannot continue ({status} {response.headers.get('Content-Range', '')})"
+                answer = f"{status} {response.headers.get('Content-Range', '')}"
+                return status, None, say.CANNOT_CONTINUE(words=answer)
             if status == 200 and part.size:
                 advance(-part.size)  # the range was ignored, and this is the file from its beginning
                 part.truncate()
             if status not in (200, 206):
-                return status, response.headers.get("Retry-After"), f"it answered {status}"
+                return status, response.headers.get("Retry-After"), say.IT_ANSWERED(status=status)
             for chunk in response.iter_content(_CHUNK_BYTES):
                 if stop.is_set():
                     raise Stopped
@@ -146,13 +148,13 @@ def _attempt(
                     break
                 part.append(chunk)
                 advance(len(chunk))
-            return status, None, "the connection was cut"
+            return status, None, say.CUT()
     except requests.RequestException as error:
-        return status, None, f"the connection failed ({type(error).__name__})"
+        return status, None, say.NO_CONNECTION(words=type(error).__name__)
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise NoRoom(f"the disk is full: {part.record.path} stays as far as it is; free space and go on") from None
-        raise ModelError(f"{part.record.path} cannot be written: {error.strerror}") from None
+            raise NoRoom(say.DISK_FULL(path=part.record.path)) from None
+        raise ModelError(say.NOT_WRITTEN(path=part.record.path, words=error.strerror)) from None
 
 
 def _continues(response: requests.Response, part: Part) -> bool:

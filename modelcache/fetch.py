@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.errors import HubError, ModelError
+from core.models import words as say
 from core.models.manifest import FileRecord, Manifest
 from core.models.names import OWN_DIRECTORY
 from modelcache.check import Progress
@@ -148,9 +149,7 @@ def _fetch_small(
         if not missing:
             break
         if attempt:
-            raise HubError(
-                f"{hub.endpoint} serves {missing[0].path} of {wanted.repo} with another content than it lists"
-            )
+            raise HubError(say.OTHER_CONTENT(endpoint=hub.endpoint, path=missing[0].path, repo=wanted.repo))
         hub.snapshot(wanted, [each.path for each in missing], Path(found.place.path, staging))
         counter.add(0, fetched=True)
         counter.fetched += sum(each.size for each in missing)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import HubError, ModelError
+from core.models import words as say
 from core.models.manifest import FileRecord, Manifest
 from core.models.names import is_inside
+from core.reason_phrases import also
 from core.secret import Secret
 
 _ATTEMPTS = 4
@@ -56,11 +58,11 @@ class HuggingFace:
         wanted = self._patiently(repo, ask)
         for each in wanted.files:
             if not is_inside(each.path):
-                raise HubError(f"{repo} has a file {each.path!r}, which would lie outside of its directory")
+                raise HubError(say.OUTSIDE(repo=repo, path=each.path))
             if not each.content_name:
-                raise HubError(f"{self.endpoint} names no hash for {each.path} of {repo}, so nothing could be verified")
+                raise HubError(say.NO_HASH(endpoint=self.endpoint, path=each.path, repo=repo))
         if not wanted.files or not wanted.commit:
-            raise HubError(f"{self.endpoint} lists no files for {repo} at {revision}")
+            raise HubError(say.NO_FILES(endpoint=self.endpoint, repo=repo, revision=revision))
         return wanted
 
     def url(self, wanted: Manifest, path: str) -> str:
@@ -111,18 +113,16 @@ class HuggingFace:
 def refusal(repo: str, endpoint: str, status: int | None, detail: str) -> HubError:
     """Return the error for a hub's refusal, with what to do about it."""
     if status == 401:
-        what = f"{endpoint} does not let us see {repo} (401): it does not exist, or it is private; check the name, "
-        return HubError(what + "or set HF_TOKEN", status)
+        return HubError(say.NOT_SEEN(endpoint=endpoint, repo=repo), status)
     if status == 403:
-        what = f"{endpoint} refuses {repo} (403): accept its licence on its page, and use a token that may read it"
-        return HubError(what, status)
+        return HubError(say.FORBIDDEN(endpoint=endpoint, repo=repo), status)
     if status == 404:
-        return HubError(f"{endpoint} has no such repo, revision or file: {repo} (404)", status)
+        return HubError(say.NO_SUCH_FILE(endpoint=endpoint, repo=repo), status)
     if status == 429:
-        return HubError(f"{endpoint} asks to slow down (429) and still does after several waits; try later", status)
+        return HubError(say.SLOW_DOWN(endpoint=endpoint), status)
     if status is not None:
-        return HubError(f"{endpoint} answered {status} for {repo}: {detail}", status)
-    return HubError(f"{endpoint} could not be asked about {repo}: {detail}; run the same command again")
+        return HubError(say.ANSWERED(endpoint=endpoint, status=status, repo=repo, answer=detail), status)
+    return HubError(also(say.NOT_ASKED(endpoint=endpoint, repo=repo, answer=detail), say.RUN_AGAIN()))
 
 
 def retry_after_seconds(header: str | None, attempt: int) -> float:
@@ -149,9 +149,7 @@ def _library() -> tuple[Any, Any]:
     try:
         library, utilities = import_module("huggingface_hub"), import_module("huggingface_hub.utils")
     except ImportError:
-        raise ModelError(
-            "huggingface_hub is not installed: make setup-models, or pip install -r requirements-models.txt"
-        ) from None
+        raise ModelError(say.NO_LIBRARY(library="huggingface_hub")) from None
     # One display on the terminal is enough, and ours also knows the large files.
     utilities.disable_progress_bars()
     utilities.logging.set_verbosity_error()

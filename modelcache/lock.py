@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 
 from core.errors import ModelBusy, ModelError
+from core.models import words as say
 from modelcache.roots import CacheRoot, make_directory, open_directory, open_root
 
 LOCKS = ".locks"
@@ -33,14 +34,12 @@ class ModelLock:
         try:
             root = open_root(self._root)
         except OSError as error:
-            raise ModelError(f"{self._root.path} cannot be opened: {error.strerror}") from None
+            raise ModelError(say.NOT_OPENED(path=self._root.path, words=error.strerror)) from None
         try:
             self._descriptor = _open_lock(root, self._name)
         except OSError as error:
-            raise ModelError(
-                f"no lock for {self._name} in {self._root.path}: {error.strerror}; "
-                "without it two processes could change the same model"
-            ) from None
+            said = say.NO_LOCK(name=self._name, path=self._root.path, words=error.strerror)
+            raise ModelError(said) from None
         finally:
             os.close(root)
         # Whoever only looks (holder_of) has the lock for a moment.
@@ -49,7 +48,7 @@ class ModelLock:
             if time.monotonic() > deadline:
                 holder = _holder(self._descriptor)
                 os.close(self._descriptor)
-                raise ModelBusy(f"{self._name}: {holder}; try again later")
+                raise ModelBusy(say.BUSY(name=self._name, holder=holder))
             time.sleep(0.02)
         with suppress(OSError):  # a full disk has no room for the note, and cleaning is needed most there
             note = json.dumps({"pid": os.getpid(), "doing": self._doing, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
@@ -119,6 +118,6 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 def _holder(descriptor: int) -> str:
     try:
         note = json.loads(os.pread(descriptor, 1024, 0))
-        return f"process {note['pid']} is at it ({note['doing']}) since {note['since']}"
+        return say.AT_WORK(pid=note["pid"], doing=note["doing"], since=note["since"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process is at it"
+        return say.SOMEBODY()

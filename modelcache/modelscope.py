@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import HubError, ModelError
+from core.models import words as say
 from core.models.transfer import RemoteFile
+from core.reason_phrases import also
 from core.secret import Secret
 
 Result = TypeVar("Result")
@@ -40,9 +42,7 @@ class ModelScope:
             config: Any = import_module("modelscope_hub.config")
             self._errors: Any = import_module("modelscope_hub.errors")
         except ImportError:
-            raise ModelError(
-                "modelscope-hub is not installed: make setup-models, or pip install -r requirements-models.txt"
-            ) from None
+            raise ModelError(say.NO_LIBRARY(library="modelscope-hub")) from None
         logging.getLogger("modelscope_hub").setLevel(logging.WARNING)
         settings = config.HubConfig(
             endpoint=endpoint, token=token.reveal() if token else "", config_dir=state_dir / "modelscope"
@@ -95,9 +95,7 @@ class ModelScope:
 
     def _need_token(self, repo: str) -> None:
         if self._token is None:
-            raise HubError(
-                f"{self.endpoint} lets nobody write to {repo} without a token: set MODELSCOPE_API_TOKEN", 401
-            )
+            raise HubError(say.NO_TOKEN(endpoint=self.endpoint, repo=repo), 401)
 
     def _explaining(self, repo: str, ask: Callable[[], Result]) -> Result:
         try:
@@ -107,8 +105,6 @@ class ModelScope:
             detail = self._token.masked_in(detail) if self._token else detail
             status = getattr(error, "status_code", None)
             if isinstance(error, self._errors.AuthenticationError) or status in (401, 403):
-                raise HubError(
-                    f"{self.endpoint} refuses {repo}: check MODELSCOPE_API_TOKEN and who owns the name ({detail})",
-                    status,
-                ) from None
-            raise HubError(f"{self.endpoint}, {repo}: {detail}; run the same command again", status) from None
+                raise HubError(say.REFUSED(endpoint=self.endpoint, repo=repo, why=detail), status) from None
+            failed = say.HUB_FAILED(endpoint=self.endpoint, repo=repo, answer=detail)
+            raise HubError(also(failed, say.RUN_AGAIN()), status) from None

@@ -106,14 +106,14 @@ def _read_manifest(model: int, name: str) -> tuple[Manifest | None, str | None]:
     except FileNotFoundError:
         return None, None
     except OSError as error:
-        return None, say.NOTE_UNREADABLE(name=name, words=error.strerror)
+        return None, say.NOTE_UNREADABLE(file=name, words=error.strerror)
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(descriptor).st_size > _MAX_BYTES:
-            return None, say.NOTE_TOO_LARGE(name=name)
+            return None, say.NOTE_TOO_LARGE(file=name)
         try:
             return from_json(json.load(file)), None
         except (ValueError, OSError, RecursionError) as error:
-            return None, say.NOTE_UNUSABLE(name=name, words=error)
+            return None, say.NOTE_UNUSABLE(file=name, note=error)
 
 
 def _status(model: int, name: str) -> os.stat_result | None:

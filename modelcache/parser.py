@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import config
+from core.error_words import error_text
+from core.models import words
 from core.models.names import repo_id, revision
 from core.models.units import age_seconds, size_bytes
 
@@ -96,7 +99,7 @@ def _pulling(command: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{text!r} is not a number above 0")
+        raise ValueError(words.NO_COUNT(typed=text))
     return int(text)
 
 
@@ -107,6 +110,6 @@ def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
         try:
             return read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(error_text(error, chinese=config.prefers_chinese())) from None
 
     return checked

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import CacheKeeperError, ModelBusy
+from core.models import words as say
 from core.models.names import OWN_DIRECTORY
 from core.models.removal import unreferenced
 from modelcache.inuse import open_elsewhere
@@ -86,7 +87,7 @@ def _waste(found: Reading, now: float) -> Waste | None:
     for path in (*partial, *superseded):
         if path in found.tree.files:
             usage.add(found.tree.files[path])
-    kept = "pinned" if found.own.pinned else None
+    kept = say.IS_PINNED() if found.own.pinned else None
     if kept is None and superseded and found.place.layout is Layout.HUB:
         # A snapshot is links: whoever uses it has a blob open.
         kept = why_in_use(found)
@@ -164,7 +165,7 @@ def _prune_locked(place: Place, now: float) -> Removed:
         if waste is None:
             return Removed()
         if waste.kept is not None:
-            raise ModelBusy(f"{place.name}: {waste.kept}")
+            raise ModelBusy(say.IN_USE(model=place.name, use=waste.kept))
         if waste.whole:
             return remove_model(place)
         removed = Removed()

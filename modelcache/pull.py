@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import ModelError, NoRoom, RefusedTarget
+from core.models import words as say
 from core.models.manifest import FileRecord, Manifest
 from core.models.names import OWN_DIRECTORY, is_weight, safe_name, telling_name
 from core.models.states import Check, Evidence, is_stamped
@@ -140,11 +141,11 @@ def _destination(wanted: Manifest, roots: tuple[CacheRoot, ...], options: PullOp
         chosen = Path(os.path.realpath(options.into))
         root = next((each for each in writable if each.path == chosen), None)
         if root is None:
-            raise RefusedTarget(f"{chosen} is not one of MODEL_CACHE_DIRS")
+            raise RefusedTarget(say.NO_ROOT(path=chosen))
     elif writable:
         root = writable[0]
     else:
-        raise RefusedTarget("MODEL_CACHE_DIRS names no directory that may be written to")
+        raise RefusedTarget(say.NO_WRITABLE_ROOT())
     free = _is_free(Place(root, safe_name(wanted.repo), Layout.DIRECTORY))
     return root, safe_name(wanted.repo) if free else telling_name(wanted.repo)
 
@@ -180,7 +181,7 @@ def _pull_locked(
     with reading(place) as found:
         known = found.own.manifest or found.own.pulling
         if known is not None and known.repo != wanted.repo:
-            raise ModelError(f"{place.path} has just become the directory of {known.repo}; run the same command again")
+            raise ModelError(say.TAKEN(path=place.path, repo=known.repo))
         kept = _kept(found, wanted, progress)
         due = [each for each in wanted.files if each.path not in kept]
         _need_room(found, due)
@@ -229,12 +230,9 @@ def _need_room(found: Reading, due: list[FileRecord]) -> None:
     disk = os.fstatvfs(found.top)
     free = disk.f_bavail * disk.f_frsize
     if needed and needed + _MARGIN_BYTES > free:
-        raise NoRoom(
-            f"{found.place.path} needs {size_text(needed)}, and its disk has {size_text(free)} free: "
-            "python -m modelcache clean or prune frees space"
-        )
+        raise NoRoom(say.NO_ROOM(path=found.place.path, needed=size_text(needed), free=size_text(free)))
     if disk.f_files and disk.f_favail < len(due) + _MARGIN_INODES:
-        raise NoRoom(f"{found.place.path} needs {len(due)} files, and its disk has room for {disk.f_favail} more")
+        raise NoRoom(say.NO_INODES(path=found.place.path, files=len(due), left=disk.f_favail))
 
 
 def _commit(

@@ -40,7 +40,7 @@ def why_in_use(found: Reading) -> str | None:
     """Return why a model must not be touched now, None when nobody uses it. Its own lock is the caller's matter."""
     for lock in _foreign_locks(found):
         if holder := file_holder(*lock):
-            return say.DOWNLOADED(who=holder)
+            return say.DOWNLOADED(holder=holder)
     mounts = mounts_beneath(found.place.root.path / found.place.name)
     if mounts:
         return say.MOUNTED_AT(path=mounts[0])
@@ -50,7 +50,10 @@ def why_in_use(found: Reading) -> str | None:
     by = users([(status.st_dev, status.st_ino) for status in found.tree.files.values()])
     if path is None and not by:
         return None
-    return say.OPEN_IN(path=path or "a file", who=", ".join(by[:3]) or "a process of another user")
+    who = ", ".join(by[:3])
+    if path is None:
+        return say.OPEN_SOMEWHERE(who=who)
+    return say.OPEN_IN(path=path, who=who) if who else say.OPEN_IN_ANOTHERS(path=path)
 
 
 def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
@@ -64,12 +67,12 @@ def remove_model(place: Place, *, still_wanted: float | None = None) -> Removed:
         if still_wanted is not None and found.model().last_used > still_wanted + 1:
             raise ModelBusy(say.USED(name=place.name))
         if reason := why_in_use(found):
-            raise ModelBusy(f"{place.name}: {reason}")
+            raise ModelBusy(say.IN_USE(model=place.name, use=reason))
         root = open_root(place.root)
         try:
             return _move_and_remove(root, place, found)
         except OSError as error:
-            raise ModelError(f"{place.path} cannot be removed: {error.strerror}") from None
+            raise ModelError(say.NOT_REMOVED(path=place.path, words=error.strerror)) from None
         finally:
             os.close(root)
 

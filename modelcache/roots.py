@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import RefusedTarget
+from core.models import words as say
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -54,16 +55,16 @@ def refuse_unsafe(root: CacheRoot, protected: Iterable[Path] = ()) -> None:
     path = root.path
     home = Path(os.path.realpath(Path.home()))
     if root.read_only:
-        raise RefusedTarget(f"{path} is only viewed, never changed; see MODEL_CACHE_DIRS and MODEL_VIEW_DIRS")
+        raise RefusedTarget(say.VIEW_ONLY(path=path))
     if len(path.parts) < 3:
-        raise RefusedTarget(f"{path} is too close to the root of the file system to be a model cache")
+        raise RefusedTarget(say.NEAR_ROOT(path=path))
     if any(path.is_relative_to(each) for each in _SYSTEM) and not path.is_relative_to("/usr/local"):
-        raise RefusedTarget(f"{path} belongs to the operating system")
+        raise RefusedTarget(say.SYSTEM_PATH(path=path))
     if home.is_relative_to(path) or path.parent in (Path("/home"), Path("/Users")):
-        raise RefusedTarget(f"{path} is a home directory, or contains one; give a directory inside it")
+        raise RefusedTarget(say.HOME(path=path))
     for each in protected:
         if Path(os.path.realpath(each)).is_relative_to(path):
-            raise RefusedTarget(f"{path} contains {each}, where this program keeps its own files")
+            raise RefusedTarget(say.OWN_FILES(path=path, directory=each))
 
 
 def open_root(root: CacheRoot) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ModelError
+from core.models import words as say
 from core.models.manifest import Manifest, Transfer
 from core.models.transfer import Comparison, compare
 from modelcache.check import Progress
@@ -69,7 +70,7 @@ def transfer(
     with ModelLock(place.root, place.name, "transfer"), reading(place) as found:
         manifest = found.own.manifest
         if manifest is None or not certain(found, progress):
-            raise ModelError(f"{place.path} is not complete by its manifest; python -m modelcache pull repairs it")
+            raise ModelError(say.NOT_WHOLE(path=place.path))
         hub = connect()
         done = _transfer(hub, place, manifest, target, options, progress)
         mark_used(found.top, now)

@@ -216,7 +216,7 @@ NOT_HERE = _phrase("no model matches {typed!r}; there are: {models}", "没有模
 NOTHING_HERE = _phrase("-", "无", "models")
 NOBODY_ASKED = _phrase(
     "refused: nobody is here to say yes; --force does it without asking",
-    "已拒绝：无人可确认；用 --force 可不经询问直接执行",
+    "已拒绝：此处无人可确认；--force 可不经询问直接执行",
 )
 STOPPED = _phrase("interrupted; run the same command again to go on", "已中断；重新运行同一命令即可继续")
 NO_REPO_ID = _phrase(

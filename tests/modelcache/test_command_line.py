@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -226,3 +227,69 @@ def test_whoever_does_not_say_yes_reads_that_nothing_was_deleted(
     assert code == 1
     assert output.endswith("nothing was deleted\n")
     assert (tmp_path / "cache" / "one").exists()
+
+
+HAN = re.compile("[\u4e00-\u9fff]")
+CHINESE = {"LANG": "zh_CN.UTF-8"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "english", "chinese"),
+    [
+        (["info", "nosuch"], 2, "no model matches 'nosuch'; there are: one", "没有模型匹配 'nosuch'；现有：one"),
+        (
+            ["clean"], 1, "refused: nobody is here to say yes; --force does it without asking",
+            "已拒绝：此处无人可确认；--force 可不经询问直接执行",
+        ),
+        (
+            ["pull", REPO, "--into", "/nowhere/else"], 1, "/nowhere/else is not one of MODEL_CACHE_DIRS",
+            "/nowhere/else 不在 MODEL_CACHE_DIRS 中",
+        ),
+        (
+            ["pull", "a/none"], 1, "{hub} has no such repo, revision or file: a/none (404)",
+            "{hub} 没有此仓库、版本或文件：a/none（404）",
+        ),
+        (
+            ["pull", "flux"], 2, "'flux' is not a repo id such as black-forest-labs/FLUX.1-dev",
+            "'flux' 不是仓库 ID，应如 black-forest-labs/FLUX.1-dev",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_is_in_the_language_of_the_terminal(
+    workspace: Workspace, hub: FakeHub, tmp_path: Path, arguments: list[str], code: int, english: str, chinese: str
+) -> None:
+    write(tmp_path / "cache" / "one", ONE)
+    hub.publish(REPO, SMALL)
+    told = run(workspace, *arguments)
+    last = told.stderr.splitlines()[-1]
+    assert (told.returncode, last.partition("argument REPO: ")[2] or last) == (code, english.format(hub=hub.url))
+    assert not HAN.search(told.stderr)
+    told = run(workspace, *arguments, **CHINESE)
+    assert told.returncode == code
+    assert told.stderr.splitlines()[-1].endswith(chinese.format(hub=hub.url))
+
+
+def test_a_busy_model_is_told_in_the_language_of_the_terminal(workspace: Workspace, tmp_path: Path) -> None:
+    managed(tmp_path / "cache")
+    with ModelLock(CacheRoot(tmp_path / "cache"), NAME, "pull"):
+        assert re.fullmatch(
+            rf"{NAME}: process {os.getpid()} is at it \(pull\) since [\d :-]+; try again later\n",
+            run(workspace, "pin", "flux").stderr,
+        )
+        told = run(workspace, "pin", "flux", **CHINESE).stderr
+        assert re.fullmatch(rf"{NAME}：进程 {os.getpid()} 自 [\d :-]+ 起正在处理（pull）；请稍后重试\n", told)
+        kept = run(workspace, "clean", "flux", "--force", **CHINESE).stdout
+        assert f"已锁定：进程 {os.getpid()} 自 " in kept
+
+
+def test_the_guides_lines_stand_alone_on_a_chinese_terminal(workspace: Workspace, hub: FakeHub) -> None:
+    hub.publish(REPO, SMALL)
+    first = run(workspace, "pull", REPO, **CHINESE).stdout
+    assert "✅ 下载完成！ 2.13 MB，本次下载 2.13 MB，存入 " in first
+    lines = run(workspace, "pull", REPO, **CHINESE).stdout.splitlines()
+    assert (lines[0], lines[2:]) == (
+        "🔍 检查模型是否已存在...", ["✅ 模型已存在且完整: 2.13 MB", "✅ 模型已存在，跳过下载！"]
+    )  # fmt: skip
+    english = run(workspace, "pull", REPO).stdout.splitlines()
+    assert english[0] == f"🔍 检查模型是否已存在... / is {REPO} here already?"
+    assert english[3] == "✅ 模型已存在，跳过下载！ / complete, nothing to download"
