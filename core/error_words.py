@@ -14,10 +14,10 @@ from core.models import words
 
 _BOOKS = (
     setting_phrases.BOOK,
+    workflow_phrases.BOOK,
     operation_phrases.BOOK,
     cleaning_phrases.BOOK,
     words.BOOK,
-    workflow_phrases.BOOK,
     reason_phrases.BOOK,
 )
 

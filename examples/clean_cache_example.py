@@ -18,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cleaner import CacheCleaner, clean_cache, show_cache_info
+from config import prefers_chinese
+from core.error_words import error_text
 from core.errors import CacheKeeperError
 
 
@@ -60,7 +62,7 @@ def main() -> int:
     try:
         EXAMPLES[parser.parse_args().example]()
     except CacheKeeperError as error:
-        print(error, file=sys.stderr)
+        print(error_text(error, chinese=prefers_chinese()), file=sys.stderr)
         return 1
     return 0
 

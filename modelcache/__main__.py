@@ -352,7 +352,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return EXIT_TROUBLE
     except KeyboardInterrupt:
-        _complain(words.STOPPED())
+        say = Words(chinese=config.prefers_chinese())
+        print(
+            say("interrupted; run the same command again to go on", "已中断；重新运行同一命令即可继续"), file=sys.stderr
+        )
         return 130
 
 

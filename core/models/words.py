@@ -218,7 +218,6 @@ NOBODY_ASKED = _phrase(
     "refused: nobody is here to say yes; --force does it without asking",
     "已拒绝：此处无人可确认；--force 可不经询问直接执行",
 )
-STOPPED = _phrase("interrupted; run the same command again to go on", "已中断；重新运行同一命令即可继续")
 NO_REPO_ID = _phrase(
     "{typed!r} is not a repo id such as black-forest-labs/FLUX.1-dev",
     "{typed} 不是仓库 ID，应如 black-forest-labs/FLUX.1-dev",

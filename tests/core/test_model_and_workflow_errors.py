@@ -93,7 +93,7 @@ def _sample(phrase: Phrase, book: Phrasebook) -> str:
         "repo": "me/flux", "path": "/models/ab", "file": "m.json", "parameter": "seed", "again": "seed",
         "needed": "53.91 GB", "free": "0 B", "reason": say.NOT_POLLED(), "model": "flux dev", "id": "1f-2e",
     }  # fmt: skip
-    fields = {}
+    fields: dict[str, Any] = {}
     for _, name, spec, cast in Formatter().parse(phrase.english):
         if name and name in book.kinds and name != "reason":
             fields[name] = _sample(book.kinds[name][-1], book)
