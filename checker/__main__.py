@@ -68,9 +68,9 @@ def _run(options: argparse.Namespace, settings: config.Settings) -> int:
             return cli.why(journal, name, at, options.last, sys.stdout, _words(), as_json=options.json)
         with _on_record(settings, options, {"for": getattr(options, "duration", None)}):
             if options.command == "pause":
-                print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time()))
+                print(cli.pause(journal, settings.servers, options.servers, options.duration, time.time(), _words()))
             else:
-                print(cli.resume(journal, settings.servers, options.servers, time.time()))
+                print(cli.resume(journal, settings.servers, options.servers, time.time(), _words()))
         return cli.EXIT_OK
     names = cli.chosen(settings.servers, options.servers)
     dry_run = getattr(options, "dry_run", False)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO
 
 from checker.events import is_step
 from checker.show import Words, clock, event_line, lint_lines, state_lines, status_table
+from core import operation_phrases as phrases
 from core.errors import CacheKeeperError, WorkflowError
 from core.fleet import Server
 from core.model import Event, Pause, State
@@ -117,9 +118,7 @@ def chosen(servers: Sequence[Server], wished: Iterable[str]) -> list[str]:
             if word in ("all", server.name, server.url, server.group.name) or word.rstrip("/") == server.url
         ]
         if not found:
-            raise UsageError(
-                f"there is no server or group {word!r} 没有该服务器或分组; known are 现有: {_known(servers)}"
-            )
+            raise UsageError(phrases.NO_SERVER_OR_GROUP(word=word, known=_known(servers)))
         names.update(dict.fromkeys(found))
     return list(names)
 
@@ -128,14 +127,14 @@ def the_one(servers: Sequence[Server], word: str) -> str:
     """Given what was typed, return the one server meant; raises UsageError when it is none or several."""
     names = chosen(servers, [word])
     if len(names) > 1:
-        raise UsageError(f"{word!r} is {len(names)} servers; name one of 请指定其中一台: {_known(servers)}")
+        raise UsageError(phrases.SEVERAL_SERVERS(word=word, count=len(names), known=_known(servers)))
     return names[0]
 
 
 def _known(servers: Sequence[Server]) -> str:
     groups = dict.fromkeys(server.group.name for server in servers)
     names = [server.name for server in servers[:10]]
-    return ", ".join([*groups, *names]) + (f" and {len(servers) - 10} more" if len(servers) > 10 else "")
+    return ", ".join([*groups, *names, *(["…"] if len(servers) > 10 else [])])
 
 
 # -- the commands --------------------------------------------------------------------------------------------
@@ -166,9 +165,7 @@ def warm(
     sets = {row["name"]: {each["set"] for each in row["sets"]} for row in fleet.details() if row["name"] in set(names)}
     known = set().union(*sets.values())
     if set_name is not None and set_name not in known:
-        raise UsageError(
-            f"there is no warm-up set {set_name!r} 没有该预热集; there are 现有: {', '.join(sorted(known))}"
-        )
+        raise UsageError(phrases.NO_SET_NAMED(name=set_name, known=", ".join(sorted(known))))
     for name in names:
         if set_name is None or set_name in sets[name]:
             fleet.warm(name, set_name, force=force)
@@ -186,26 +183,34 @@ def settled(row: dict[str, Any], set_name: str | None) -> bool:
     )
 
 
-def pause(journal: Journal, servers: Sequence[Server], wished: Sequence[str], duration: str | None, now: float) -> str:
+def pause(
+    journal: Journal, servers: Sequence[Server], wished: Sequence[str], duration: str | None, now: float, say: Words
+) -> str:
     """Pause servers or groups; return what to tell. ``now`` is UTC seconds."""
     until = now + seconds_of(duration) if duration else None
     for name in _names_or_groups(servers, wished):
         journal.pause(Pause(name, until))
-    end = f"until {clock(until)}" if until is not None else "until resumed"
-    return f"Paused {', '.join(wished)} {end}. 已暂停。"
+    who = ", ".join(wished)
+    if until is None:
+        return say(f"Paused {who} until resumed.", f"已暂停 {who}，直到恢复。")
+    return say(f"Paused {who} until {clock(until)}.", f"已暂停 {who}，至 {clock(until)}。")
 
 
-def resume(journal: Journal, servers: Sequence[Server], wished: Sequence[str], now: float) -> str:
+def resume(journal: Journal, servers: Sequence[Server], wished: Sequence[str], now: float, say: Words) -> str:
     """End pauses; return what to tell. ``now`` is UTC seconds."""
     names = _names_or_groups(servers, wished)
     if "all" in wished:
         names += dict.fromkeys(server.group.name for server in servers)
     in_force = journal.pauses(now)
     ended = [name for name in names if journal.resume(name) and name in in_force]
-    told = f"Resumed {', '.join(ended)}. 已恢复。" if ended else "Nothing was paused. 没有暂停的服务器。"
+    who = ", ".join(ended)
+    told = say(f"Resumed {who}.", f"已恢复 {who}。") if ended else say("Nothing was paused.", "没有暂停的服务器。")
     groups = dict.fromkeys(server.group.name for server in servers if server.name in names)
     still = [group for group in groups if group in in_force and group not in ended]
-    return told if not still else f"{told} Still paused as a group 仍按分组暂停: {', '.join(still)}."
+    if not still:
+        return told
+    groups_told = ", ".join(still)
+    return told + say(f" Still paused as a group: {groups_told}.", f"仍按分组暂停：{groups_told}。")
 
 
 def _names_or_groups(servers: Sequence[Server], wished: Sequence[str]) -> list[str]:
@@ -259,7 +264,7 @@ def lint_file(
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON 不是 JSON: {error}") from None
+        raise UsageError(phrases.FILE_NOT_JSON(path=path, words=error)) from None
     except WorkflowError as error:
         raise UsageError(f"{path} {error}") from None
     lacking, sizes = ask(graph) if ask is not None else ((), {})
@@ -285,7 +290,7 @@ def seconds_of(duration: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", duration.strip())
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if not 0 < seconds <= LONGEST_PAUSE_SECONDS:
-        raise UsageError(f"{duration!r} is no duration such as 30m, 2h or 3d (3650d at most) 不是有效时长")
+        raise UsageError(phrases.NO_DURATION(text=duration))
     return seconds
 
 
@@ -306,4 +311,4 @@ def moment(text: str | None, now: float) -> float:
             return min((begin + timedelta(seconds=0.999 if match[3] else 59.999)).timestamp(), now)
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"{text!r} is no time such as 10:03 or 2026-02-17 10:03:00 不是有效时间") from None
+        raise UsageError(phrases.NO_MOMENT(text=text)) from None

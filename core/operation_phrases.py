@@ -38,6 +38,26 @@ NOTHING_TO_CANCEL = phrase(
     "task {id} is {state}: there is nothing to cancel any more", "任务 {id} {state}：没有可取消的内容"
 )
 
+# -- what python -m checker is asked for ---------------------------------------------------------------------
+
+NO_SERVER_OR_GROUP = phrase(
+    "there is no server or group {word!r}; there are: {known}", "没有服务器或分组 {word}；现有：{known}"
+)
+SEVERAL_SERVERS = phrase(
+    "{word!r} is {count:d} servers; name one of: {known}", "{word} 对应 {count} 台服务器；请指定其中一台：{known}"
+)
+NO_SET_NAMED = phrase("there is no warm-up set {name!r}; there are: {known}", "没有预热集 {name}；现有：{known}")
+FILE_NOT_JSON = phrase("{path} is not JSON: {words}", "{path} 不是 JSON：{words}")
+NO_DURATION = phrase(
+    "{text!r} is no duration such as 30m, 2h or 3d (3650d at most)",
+    "{text} 不是有效时长，例如 30m、2h 或 3d（最长 3650d）",
+)
+NO_MOMENT = phrase(
+    "{text!r} is no time such as 10:03 or 2026-02-17 10:03:00", "{text} 不是有效时间，例如 10:03 或 2026-02-17 10:03:00"
+)
+
+# -- arguments of an operation -------------------------------------------------------------------------------
+
 FAMILY = phrase("family must be one of {known}", "family 必须是以下之一：{known}")
 TARGET_NEEDED = phrase("target is needed: one of {known}", "必须给出 target，以下之一：{known}")
 CONFIRM_TARGET = phrase("confirm must be the target's own name, {name!r}", "confirm 必须是目标的名称 {name}")

@@ -40,8 +40,10 @@ KINDS = {
 """What a finding is called in Chinese."""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``audit`` to the commands of ``python -m operations``; ``run`` carries it out."""
+def add_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """Add ``audit`` to the commands of ``python -m operations`` and return its own commands; ``run`` carries it out."""
     text = "the audit log: who did what, when, by which way / 审计日志"
     audit = commands.add_parser("audit", help=text, description=text)
     inner = audit.add_subparsers(dest="audit_command", required=True, metavar="COMMAND")
@@ -71,6 +73,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="as the daemon logs it every hour; those in daemon.log are found without / 守护进程每小时记录的链头",
     )  # fmt: skip
     check.add_argument("--json", action="store_true", help="for programs / 输出 JSON")
+    return inner
 
 
 def run(options: argparse.Namespace, settings: Settings, out: TextIO | None = None) -> int:

@@ -33,8 +33,11 @@ def parser() -> argparse.ArgumentParser:
     _add_looks(commands)
     _add_acts(commands)
     _add_tasks(commands)
-    add_audit(commands)
+    audit = add_audit(commands)
     _add_worker(commands)
+    for command in (*commands.choices.values(), *audit.choices.values()):
+        # After the command too, where people type it; left out there, it is what stood before.
+        command.add_argument("--url", metavar="URL", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return cli
 
 

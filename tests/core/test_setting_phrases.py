@@ -186,6 +186,11 @@ def test_several_problems_are_several_lines() -> None:
     assert str(error) == "PORT='x': must be true or false\nHOST='y': words of somebody else's"
 
 
+def test_what_a_setting_names_tells_by_itself_what_it_lacks() -> None:
+    english = "WORKFLOW_PATH='/w.json': is not a workflow: expected a JSON object of nodes"
+    assert error_text(english, chinese=True) == "WORKFLOW_PATH='/w.json'：不是工作流：应为由节点组成的 JSON 对象"
+
+
 @pytest.mark.parametrize("secret", ["", "x", "ab" * 40, "changeme" * 8])
 def test_a_weak_secret_is_told_with_what_to_do(secret: str) -> None:
     problem = Problem("API_SECRET", "***", say.WEAK_SECRET(weakness=weakness_of(secret)))

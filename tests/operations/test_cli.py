@@ -215,7 +215,7 @@ def test_far_away_who_may_not_is_told_so(project: Workspace) -> None:
     ran = project.run("-m", "operations", "--url", project.page, "cleanup", "--days", "7", API_TOKEN=viewer)
     assert ran.returncode == 77
     assert viewer not in ran.stderr
-    ran = project.run("-m", "operations", "--url", "http://127.0.0.1:9", "stats", API_TOKEN=viewer)
+    ran = project.run("-m", "operations", "stats", "--url", "http://127.0.0.1:9", API_TOKEN=viewer)
     assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
     assert "Connection refused" in ran.stderr
 
@@ -290,6 +290,8 @@ def test_the_audit_log_is_read_far_away_as_it_is_here(project: Workspace) -> Non
         (["--url", "ftp://127.0.0.1", "audit", "list"], "no address such as http://"),
         (["--url", "", "stats"], "no address such as http://"),
         (["--url", "http://", "stats"], "no address such as http://"),
+        (["stats", "--url", "http://"], "no address such as http://"),
+        (["audit", "list", "--url", ""], "no address such as http://"),
     ],
 )
 def test_what_cannot_be_done_far_away_is_never_done_here_instead(
