@@ -118,7 +118,7 @@ def chosen(servers: Sequence[Server], wished: Iterable[str]) -> list[str]:
             if word in ("all", server.name, server.url, server.group.name) or word.rstrip("/") == server.url
         ]
         if not found:
-            raise UsageError(phrases.NO_SERVER_OR_GROUP(word=word, known=_known(servers)))
+            raise UsageError(phrases.NO_SERVER_OR_GROUP(name=word, known=_known(servers)))
         names.update(dict.fromkeys(found))
     return list(names)
 
@@ -127,7 +127,7 @@ def the_one(servers: Sequence[Server], word: str) -> str:
     """Given what was typed, return the one server meant; raises UsageError when it is none or several."""
     names = chosen(servers, [word])
     if len(names) > 1:
-        raise UsageError(phrases.SEVERAL_SERVERS(word=word, count=len(names), known=_known(servers)))
+        raise UsageError(phrases.SEVERAL_SERVERS(name=word, count=len(names), known=_known(servers)))
     return names[0]
 
 
@@ -264,7 +264,7 @@ def lint_file(
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(phrases.FILE_NOT_JSON(path=path, words=error)) from None
+        raise UsageError(phrases.FILE_NOT_JSON(file=path, words=error)) from None
     except WorkflowError as error:
         raise UsageError(f"{path} {error}") from None
     lacking, sizes = ask(graph) if ask is not None else ((), {})

@@ -41,13 +41,13 @@ NOTHING_TO_CANCEL = phrase(
 # -- what python -m checker is asked for ---------------------------------------------------------------------
 
 NO_SERVER_OR_GROUP = phrase(
-    "there is no server or group {word!r}; there are: {known}", "没有服务器或分组 {word}；现有：{known}"
+    "there is no server or group {name!r}; there are: {known}", "没有服务器或分组 {name}；现有：{known}"
 )
 SEVERAL_SERVERS = phrase(
-    "{word!r} is {count:d} servers; name one of: {known}", "{word} 对应 {count} 台服务器；请指定其中一台：{known}"
+    "{name!r} is {count:d} servers; name one of: {known}", "{name} 对应 {count} 台服务器；请指定其中一台：{known}"
 )
 NO_SET_NAMED = phrase("there is no warm-up set {name!r}; there are: {known}", "没有预热集 {name}；现有：{known}")
-FILE_NOT_JSON = phrase("{path} is not JSON: {words}", "{path} 不是 JSON：{words}")
+FILE_NOT_JSON = phrase("{file} is not JSON: {words}", "{file} 不是 JSON：{words}")
 NO_DURATION = phrase(
     "{text!r} is no duration such as 30m, 2h or 3d (3650d at most)",
     "{text} 不是有效时长，例如 30m、2h 或 3d（最长 3650d）",
