@@ -82,7 +82,12 @@ class Cache:
 
     def left(self) -> set[str]:
         """The paths of everything that is still there, below the root."""
-        return {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
+        # os.walk, which takes it calmly when a directory goes while it looks.
+        return {
+            str((Path(directory) / name).relative_to(self.root))
+            for directory, names, files in os.walk(self.root)
+            for name in names + files
+        }
 
 
 @pytest.fixture
